@@ -1,0 +1,24 @@
+"""Where sign-up and sign-in (django-allauth) meet our rules."""
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from accounts import names
+from config.address import client_address
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    def is_open_for_signup(self, request: Any) -> bool:
+        return settings.SIGNUP_OPEN
+
+    def clean_username(self, username: str, shallow: bool = False) -> str:
+        username = super().clean_username(username.lower(), shallow)
+        if not shallow and names.is_taken(username):
+            raise ValidationError(names.TAKEN)
+        return username
+
+    def get_client_ip(self, request: Any) -> str:
+        return client_address(request)

@@ -1,0 +1,32 @@
+"""A browser's session as a way into the API."""
+
+from typing import Any
+
+from rest_framework import authentication
+
+from config.errors import NotAllowed
+
+
+class CrossSiteRequest(NotAllowed):
+    code = "CSRF_FAILED"
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """Django's session with its CSRF check; the actor was found by `workspaces.middleware`."""
+
+    def authenticate(self, request: Any) -> tuple[Any, None] | None:
+        actor = getattr(request._request, "actor", None)
+        error = getattr(request._request, "actor_error", None)
+        if actor is None and error is None:
+            return None
+        self.enforce_csrf(request)
+        if error is not None:
+            raise error
+        return actor.user, None
+
+    def enforce_csrf(self, request: Any) -> None:
+        check = authentication.CSRFCheck(lambda _: None)  # type: ignore[arg-type]
+        check.process_request(request)
+        reason = check.process_view(request, None, (), {})  # type: ignore[arg-type]
+        if reason:
+            raise CrossSiteRequest(details={"csrf": [str(reason)]})

@@ -1,0 +1,1 @@
+"""API keys: format, encryption, life cycle, authentication, usage."""

@@ -1,0 +1,86 @@
+"""What `manage.py check` and the start of the server look at."""
+
+from typing import Any
+
+from django.core.checks import Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from apikeys.keyring import WARN_ENCRYPTIONS, Undecryptable, keyring
+from apikeys.models import ApiKey
+
+
+@register()
+def keyring_can_be_read(app_configs: Any, **kwargs: Any) -> list[Any]:
+    try:
+        keyring()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="keyhouse.E001")]
+    return []
+
+
+@register("database")
+def keyring_opens_what_is_stored(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[Any]:
+    if not databases:
+        return []
+    problem = stored_keys_problem()
+    found: list[Any] = [Error(problem, id="keyhouse.E002")] if problem else []
+    return found + [
+        Warning(
+            f"The encryption key {key_id} has encrypted {count:,} values.",
+            hint="Random nonces are safe to 2^32 (NIST SP 800-38D). Add a new key in front and run rotate_encryption_key.",
+            id="keyhouse.W001",
+        )
+        for key_id, count in encryptions_by_key().items()
+        if count >= WARN_ENCRYPTIONS
+    ]
+
+
+def stored_keys_problem() -> str | None:
+    """Why the configured encryption keys do not open what is stored, as one sentence; None if they do.
+
+    Looks at one row for each encryption key that is in use, however many keys there are.
+    """
+    ring = keyring()
+    for key_id in _ids_in_use():
+        if key_id not in ring.ids:
+            return (
+                f"There are API keys encrypted with the encryption key {key_id!r}, which API_KEY_ENCRYPTION_KEYS "
+                "does not contain: put it back, or they cannot be used."
+            )
+        sample = ApiKey.objects.filter(revoked_at=None, encryption_key_id=key_id).order_by("pk")[:3]
+        if not any(_opens(key) for key in sample):
+            return (
+                f"The encryption key {key_id!r} in API_KEY_ENCRYPTION_KEYS does not open the API keys stored under "
+                "that id: it is not the key that they were encrypted with."
+            )
+    return None
+
+
+def encryptions_by_key() -> dict[str, int]:
+    """How many values each encryption key holds, by PostgreSQL's estimate."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [ApiKey._meta.db_table])
+        total = cursor.fetchone()[0]
+    return {keyring().current_id: total}
+
+
+def _opens(key: ApiKey) -> bool:
+    try:
+        keyring().decrypt(key.encryption_key_id, bytes(key.ciphertext), key.binding)
+    except Undecryptable:
+        return False
+    return True
+
+
+def _ids_in_use() -> list[str]:
+    # A walk from one id to the next along the index: DISTINCT would read every row.
+    table = ApiKey._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH RECURSIVE ids AS ((SELECT encryption_key_id AS id FROM {table} WHERE revoked_at IS NULL "  # noqa: S608
+            f"ORDER BY encryption_key_id LIMIT 1) UNION ALL SELECT (SELECT encryption_key_id FROM {table} WHERE "
+            "revoked_at IS NULL AND encryption_key_id > ids.id ORDER BY encryption_key_id LIMIT 1) FROM ids "
+            "WHERE ids.id IS NOT NULL) SELECT id FROM ids WHERE id IS NOT NULL"
+        )
+        return [row[0] for row in cursor.fetchall()]

@@ -1,0 +1,119 @@
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apikeys import keyring, tokens
+from config.clients import MAX_LENGTH as CLIENT_LENGTH
+from workspaces.models import Workspace
+
+ROTATE_AFTER = timedelta(days=90)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def active(self) -> "ApiKeyQuerySet":
+        """Neither revoked nor past a scheduled revocation, by the database's clock."""
+        return self.filter(Q(revokes_at=None) | Q(revokes_at__gt=Now()), revoked_at=None)
+
+    def due(self) -> "ApiKeyQuerySet":
+        """Past their scheduled revocation, which is in force, but with the ciphertext still there."""
+        return self.filter(revokes_at__lte=Now(), revoked_at=None)
+
+    def newest_first(self) -> "ApiKeyQuerySet":
+        return self.order_by("-created_at", "-pk")
+
+    def named(self, text: str) -> "ApiKeyQuerySet":
+        """Those whose name contains `text`, or whose prefix begins with it."""
+        return self.filter(Q(name__icontains=text) | Q(prefix__startswith=text)) if text else self
+
+
+class ApiKey(models.Model):
+    """A key of a workspace. Its value is only in `ciphertext`; rows are created and changed by services alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="api_keys")
+    creator = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=tokens.PREFIX_LENGTH)
+    digest = models.BinaryField(unique=True, max_length=32)
+    ciphertext = models.BinaryField(max_length=keyring.BLOB_BYTES)  # empty once revoked
+    encryption_key_id = models.CharField(max_length=32)
+    created_at = models.DateTimeField(db_default=Now())
+    first_used_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    revoke_reason = models.CharField(max_length=200, blank=True)
+    revokes_at = models.DateTimeField(null=True)  # scheduled by a rotation
+    rotated_at = models.DateTimeField(null=True)  # when a successor was made
+    replaces = models.ForeignKey("self", models.SET_NULL, null=True, related_name="successors")
+    refused_at = models.DateTimeField(null=True)  # last use after it was revoked, noted at most hourly
+    refused_address = models.CharField(max_length=45, blank=True)
+
+    objects: ClassVar[ApiKeyQuerySet] = ApiKeyQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        indexes = [
+            models.Index(fields=["workspace", "-created_at", "-id"], name="apikey_newest"),
+            models.Index(fields=["prefix"], name="apikey_prefix", opclasses=["varchar_pattern_ops"]),
+            models.Index(fields=["revokes_at"], name="apikey_due", condition=Q(revoked_at=None, revokes_at__isnull=False)),
+            models.Index(fields=["encryption_key_id", "id"], name="apikey_encrypted_by", condition=Q(revoked_at=None)),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(prefix__regex=r"^ul_[0-9a-f]{8}$"), name="apikey_prefix_format"),
+            models.CheckConstraint(
+                condition=Q(revoked_at=None) | Q(ciphertext=b""), name="apikey_revoked_has_no_ciphertext"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def binding(self) -> bytes:
+        return keyring.binding(self.pk, self.workspace_id, self.creator_id, bytes(self.digest))
+
+    def is_active(self, now: datetime | None = None) -> bool:
+        """As `active()`, by this host's clock: for display, never for a decision."""
+        return self.revoked_at is None and (self.revokes_at is None or self.revokes_at > (now or timezone.now()))
+
+    @property
+    def is_due_for_rotation(self) -> bool:
+        return self.rotated_at is None and timezone.now() - self.created_at > ROTATE_AFTER
+
+
+class KeyReveal(models.Model):
+    """Who has seen a key's value: first and last time, the latter written at most once an hour."""
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="reveals")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    first_at = models.DateTimeField(db_default=Now())
+    last_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "person"], name="one_reveal_each")]
+
+
+class KeyUsage(models.Model):
+    """Requests of one key from one address with one client, in one period.
+
+    The period is an hour; for a key that is being rotated, a second, so that use before and after the successor's
+    first use can be told apart.
+    """
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="usage", db_index=False)
+    period_at = models.DateTimeField()
+    address = models.CharField(max_length=45)
+    client = models.CharField(max_length=CLIENT_LENGTH, blank=True)
+    requests = models.PositiveBigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "period_at", "address", "client"], name="one_usage_each")]

@@ -1,0 +1,218 @@
+"""Who uses a key: added up in the memory of each process and written in one go every few seconds.
+
+No request waits for it and none writes. A process that is killed loses what it had not written: at most
+`USAGE_FLUSH_SECONDS` of statistics, and nothing else.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Max, Min, QuerySet, Sum
+
+from apikeys.models import ApiKey, KeyUsage
+
+log = logging.getLogger(__name__)
+
+HOUR = 3600
+MAX_ENTRIES = 20_000  # a client that makes up addresses or names must not fill the memory
+OTHER = "other"
+KEEP = timedelta(days=90)
+
+Entry = tuple[UUID, int, str, str]  # key, start of the period in seconds since 1970, address, client
+
+
+class Recorder:
+    """What one process has seen since it last wrote."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.flushing = threading.Lock()
+        self.requests: dict[Entry, list[float]] = {}  # count, first time, last time
+        self.refused: dict[UUID, tuple[str, float]] = {}
+        self.thread: threading.Thread | None = None
+        self.housekeeping_at = time.monotonic() + HOUR
+
+    def add(self, key: ApiKey, address: str, client: str) -> None:
+        now = time.time()
+        period = int(now) if key.rotated_at is not None else int(now // HOUR) * HOUR
+        entry: Entry = (key.pk, period, address, client)
+        with self.lock:
+            seen = self.requests.get(entry)
+            if seen is None:
+                if len(self.requests) >= MAX_ENTRIES:
+                    entry = (key.pk, period, OTHER, "")
+                seen = self.requests.setdefault(entry, [0, now, now])
+            seen[0] += 1
+            seen[2] = now
+        if self.thread is None:
+            self._start()
+
+    def add_refused(self, key_id: UUID, address: str) -> None:
+        with self.lock:
+            if len(self.refused) < MAX_ENTRIES:
+                self.refused[key_id] = (address, time.time())
+        if self.thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        if settings.USAGE_FLUSH_SECONDS <= 0:
+            return
+        with self.lock:
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, name="key-usage", daemon=True)
+                self.thread.start()
+                atexit.register(self.flush)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(settings.USAGE_FLUSH_SECONDS)
+            self.flush()
+            if time.monotonic() > self.housekeeping_at:
+                self.housekeeping_at = time.monotonic() + HOUR
+                self._guarded(clean_up)
+
+    def flush(self) -> None:
+        """Write what was added up. Keeps it for the next time if the database is away."""
+        with self.flushing:
+            with self.lock:
+                requests, self.requests = self.requests, {}
+                refused, self.refused = self.refused, {}
+            if (requests or refused) and not self._guarded(lambda: _write(requests, refused)):
+                with self.lock:
+                    for entry, (count, first, last) in requests.items():
+                        seen = self.requests.setdefault(entry, [0, first, last])
+                        seen[0] += count
+                        seen[1] = min(seen[1], first)
+                    self.refused = refused | self.refused
+
+    def _guarded(self, work: Any) -> bool:
+        try:
+            work()
+        except (OperationalError, InterfaceError):
+            log.warning("The use of keys could not be written; trying again in a moment", exc_info=False)
+            if not connection.in_atomic_block:
+                connection.close()
+            return False
+        except Exception:
+            log.exception("The use of keys could not be written; it is lost")
+        return True
+
+
+_recorder = Recorder()
+
+
+def _after_fork() -> None:
+    global _recorder
+    _recorder = Recorder()  # what the parent has added up, the parent writes
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def note_request(key: ApiKey, address: str, client: str) -> None:
+    """Count one accepted request. Takes about a microsecond and never fails."""
+    _recorder.add(key, address, client)
+
+
+def note_refused(key_id: UUID, address: str) -> None:
+    """Remember that a revoked key was tried; written at most once an hour for each key."""
+    _recorder.add_refused(key_id, address)
+
+
+def flush() -> None:
+    """Write what this process has added up, now."""
+    _recorder.flush()
+
+
+def clean_up() -> dict[str, int]:
+    """Destroy what scheduled revocations left, drop statistics older than 90 days; how many of each."""
+    from apikeys.services import finish_due_revocations
+
+    dropped, _ = KeyUsage.objects.filter(period_at__lt=datetime.now(UTC) - KEEP).delete()
+    return {"revoked": finish_due_revocations(), "usage rows": dropped}
+
+
+def recent(key: ApiKey, hours: int = 24) -> QuerySet[KeyUsage, dict[str, Any]]:
+    """Requests of the last `hours`, a row for each address and client, busiest first."""
+    return _by_origin(KeyUsage.objects.filter(key=key, last_at__gt=datetime.now(UTC) - timedelta(hours=hours)))
+
+
+def since(key: ApiKey, moment: datetime) -> QuerySet[KeyUsage, dict[str, Any]]:
+    """Requests since `moment`, exact to the second for a key that is being rotated."""
+    return _by_origin(KeyUsage.objects.filter(key=key, last_at__gt=moment))
+
+
+def _by_origin(rows: QuerySet[KeyUsage]) -> QuerySet[KeyUsage, dict[str, Any]]:
+    return (
+        rows.values("address", "client")
+        .annotate(total=Sum("requests"), first=Min("period_at"), last=Max("last_at"))
+        .order_by("-total", "address", "client")
+    )
+
+
+def _write(requests: dict[Entry, list[float]], refused: dict[UUID, tuple[str, float]]) -> None:
+    # In the order of ids throughout, so that processes that write at once never wait for each other in a circle.
+    with transaction.atomic(), connection.cursor() as cursor:
+        if requests:
+            by_key: dict[UUID, list[float]] = {}
+            for (key_id, *_), (_, first, last) in requests.items():
+                span = by_key.setdefault(key_id, [first, last])
+                span[0], span[1] = min(span[0], first), max(span[1], last)
+            ids = sorted(by_key)
+            cursor.execute(
+                _USED, [ids, ids, [_time(by_key[pk][0]) for pk in ids], [_time(by_key[pk][1]) for pk in ids]]
+            )
+            entries = sorted(requests)
+            cursor.execute(
+                _COUNTED,
+                [
+                    *_columns(entries),
+                    [int(requests[entry][0]) for entry in entries],
+                    [_time(requests[entry][2]) for entry in entries],
+                ],
+            )
+        if refused:
+            ids = sorted(refused)
+            cursor.execute(
+                _REFUSED, [ids, ids, [refused[pk][0] for pk in ids], [_time(refused[pk][1]) for pk in ids]]
+            )
+
+
+def _columns(entries: Iterable[Entry]) -> list[list[Any]]:
+    keys, periods, addresses, clients = zip(*entries, strict=True)
+    return [list(keys), [_time(period) for period in periods], list(addresses), list(clients)]
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+_KEYS, _ROWS = ApiKey._meta.db_table, KeyUsage._meta.db_table
+_LOCK = f"WITH locked AS (SELECT id FROM {_KEYS} WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE) "
+_USED = (
+    f"{_LOCK} UPDATE {_KEYS} k SET last_used_at = GREATEST(k.last_used_at, new.last), "
+    "first_used_at = LEAST(k.first_used_at, new.first) "
+    "FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[]) AS new (id, first, last), locked "
+    "WHERE k.id = new.id AND locked.id = k.id"
+)
+_COUNTED = (
+    f"INSERT INTO {_ROWS} AS u (key_id, period_at, address, client, requests, last_at) SELECT new.* FROM "
+    "unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[]) "
+    f"AS new (key_id, period_at, address, client, requests, last_at) JOIN {_KEYS} k ON k.id = new.key_id "
+    "ON CONFLICT (key_id, period_at, address, client) DO UPDATE "
+    "SET requests = u.requests + excluded.requests, last_at = GREATEST(u.last_at, excluded.last_at)"
+)
+_REFUSED = (
+    f"{_LOCK} UPDATE {_KEYS} k SET refused_at = new.at, refused_address = new.address "
+    "FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS new (id, address, at), locked "
+    "WHERE k.id = new.id AND locked.id = k.id AND (k.refused_at IS NULL OR k.refused_at < new.at - interval '1 hour')"
+)

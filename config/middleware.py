@@ -1,0 +1,43 @@
+"""Middleware of our own: headers for the API, and errors of services as pages."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from config.api import as_service_error
+from config.errors import ServiceError
+from config.views import error_page
+
+
+class ApiHeadersMiddleware:
+    """What SecurityMiddleware and the like would add to an answer in JSON. The whole chain for calls with a key."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
+        self.get_response = get_response
+        self.headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
+        if seconds := getattr(settings, "SECURE_HSTS_SECONDS", 0):
+            self.headers["Strict-Transport-Security"] = f"max-age={seconds}; includeSubDomains; preload"
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        for name, value in self.headers.items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+class ServiceErrorMiddleware:
+    """Answers an error of a service with a page that says what is wrong, in the status that the API would give."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> Any:
+        error = as_service_error(exception)
+        if isinstance(exception, ServiceError) or error.status == 503:
+            return error_page(request, error)
+        return None

@@ -1,0 +1,38 @@
+"""The WSGI application: one chain of middleware for pages, a short one for calls with a key.
+
+A program's call needs no session, no messages and no CSRF token; leaving them out is a good part of what a call
+costs. Who sends a session's cookie and no Authorization header gets the full chain, on API paths as well.
+"""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+import django
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+
+django.setup(set_prefix=False)
+
+
+class ApiHandler(WSGIHandler):
+    def load_middleware(self, is_async: bool = False) -> None:
+        full, settings.MIDDLEWARE = settings.MIDDLEWARE, settings.API_MIDDLEWARE
+        try:
+            super().load_middleware(is_async)
+        finally:
+            settings.MIDDLEWARE = full
+
+
+_pages = WSGIHandler()
+_api = ApiHandler()
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Any:
+    """Answer one request (PEP 3333)."""
+    if environ["PATH_INFO"].startswith("/api/") and (
+        "HTTP_AUTHORIZATION" in environ or settings.SESSION_COOKIE_NAME not in environ.get("HTTP_COOKIE", "")
+    ):
+        return _api(environ, start_response)
+    return _pages(environ, start_response)

@@ -1,0 +1,84 @@
+"""Who may do what: the roles, the rights of each, and the actor who asks. Nothing of it stands anywhere else."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from django.db import models
+
+from config.errors import NotAllowed
+
+
+class Role(models.IntegerChoices):
+    VIEWER = 1, "Viewer"
+    EDITOR = 2, "Editor"
+    ADMIN = 3, "Admin"
+    OWNER = 4, "Owner"
+
+
+class Right(Enum):
+    VIEW = "view"  # see the workspace, its members and what is in it
+    LIST_KEYS = "list_keys"  # names and prefixes of keys, without values
+    EDIT = "edit"  # create, change, delete, stream, upload
+    MANAGE_KEYS = "manage_keys"  # see values of, create, rotate and revoke keys
+    ROTATE_ITSELF = "rotate_itself"  # what a key may do to itself; revoking itself needs no right
+    MANAGE_MEMBERS = "manage_members"  # Viewers and Editors
+    MANAGE_TEAM = "manage_team"  # Admins; rename, delete, hand over
+
+
+# The least role that has a right, and whether a key has it, too (a key never has more than its creator).
+RIGHTS: dict[Right, tuple[Role, bool]] = {
+    Right.VIEW: (Role.VIEWER, True),
+    Right.LIST_KEYS: (Role.EDITOR, True),
+    Right.EDIT: (Role.EDITOR, True),
+    Right.MANAGE_KEYS: (Role.EDITOR, False),
+    Right.ROTATE_ITSELF: (Role.EDITOR, True),
+    Right.MANAGE_MEMBERS: (Role.ADMIN, False),
+    Right.MANAGE_TEAM: (Role.OWNER, False),
+}
+
+
+@dataclass(slots=True)
+class Actor:
+    """A person in one workspace, in the browser or through a key, as the first argument of every service.
+
+    `key` is the API key of the request (an `apikeys.models.ApiKey`) or None; `address` and `client` say where from.
+    """
+
+    user: Any
+    workspace: Any
+    role: Role
+    key: Any = None
+    address: str = ""
+    client: str = ""
+
+    @property
+    def key_id(self) -> Any:
+        return self.key.pk if self.key is not None else None
+
+    def can(self, right: Right) -> bool:
+        least_role, also_by_key = RIGHTS[right]
+        return self.role >= least_role and (also_by_key or self.key is None)
+
+    def require(self, right: Right) -> None:
+        """Raise NotAllowed unless the actor has `right`."""
+        if not self.can(right):
+            raise NotAllowed
+
+    def require_still(self, right: Right) -> None:
+        """The same, with the role as the database has it now, held until the transaction ends.
+
+        For changes that must not slip in beside a removal or a demotion. Call inside a transaction.
+        """
+        from workspaces.models import Membership
+
+        role = (
+            Membership.objects.select_for_update(of=("self",), no_key=True)
+            .filter(workspace=self.workspace, user=self.user)
+            .values_list("role", flat=True)
+            .first()
+        )
+        if role is None:
+            raise NotAllowed
+        self.role = Role(role) if self.key is None else min(Role(role), Role.EDITOR)
+        self.require(right)

@@ -1,0 +1,78 @@
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from accounts.names import MAX_LENGTH, validate_name
+from workspaces.access import Role
+
+
+class Workspace(models.Model):
+    """A place that owns keys and what is made with them: one person's, or a team's."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slug = models.CharField("URL name", max_length=MAX_LENGTH, unique=True, validators=[validate_name])
+    name = models.CharField(max_length=100)
+    is_personal = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def of(self, user) -> "MembershipQuerySet":
+        """`user`'s memberships with their workspaces, the one chosen last first, before it the personal one."""
+        return (
+            self.filter(user=user)
+            .select_related("workspace")
+            .order_by(F("chosen_at").desc(nulls_last=True), "-workspace__is_personal", "workspace__slug")
+        )
+
+
+class Membership(models.Model):
+    """What one person is in one workspace."""
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    role = models.PositiveSmallIntegerField(choices=Role.choices)
+    joined_at = models.DateTimeField(db_default=Now(), editable=False)
+    chosen_at = models.DateTimeField(null=True, editable=False)  # when the person last switched to it
+
+    objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "user"], name="one_membership_each"),
+            # At least one is watched by a trigger, see migration 0002.
+            models.UniqueConstraint(fields=["workspace"], condition=Q(role=Role.OWNER), name="one_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.workspace}: {Role(self.role).label}"
+
+
+class Activity(models.Model):
+    """One thing that somebody did in a workspace. Only ever added."""
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="activity")
+    at = models.DateTimeField(db_default=Now())
+    kind = models.CharField(max_length=40)  # noun.verb, as in key.revoked
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    key_id = models.UUIDField(null=True)  # the key it was done with
+    address = models.CharField(max_length=45, blank=True)
+    client = models.CharField(max_length=120, blank=True)
+    target_id = models.CharField(max_length=40, blank=True)
+    target_name = models.CharField(max_length=200, blank=True)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [models.Index(fields=["workspace", "-at"], name="activity_newest")]
+        verbose_name_plural = "activity"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target_name}"
