@@ -3,3 +3,8 @@ from django.apps import AppConfig
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+
+    def ready(self) -> None:
+        from accounts import tabs, views
+
+        tabs.register("profile", "Profile", views.profile, order=90)

@@ -6,4 +6,7 @@ class ApiKeysConfig(AppConfig):
     verbose_name = "API keys"
 
     def ready(self) -> None:
-        from apikeys import checks  # noqa: F401
+        from accounts import tabs
+        from apikeys import checks, views  # noqa: F401
+
+        tabs.register("api-keys", "API Keys", views.key_list, order=10)

@@ -10,7 +10,7 @@ from apikeys.keyring import WARN_ENCRYPTIONS, Undecryptable, keyring
 from apikeys.models import ApiKey
 
 
-@register()
+@register("keyring")
 def keyring_can_be_read(app_configs: Any, **kwargs: Any) -> list[Any]:
     try:
         keyring()
@@ -19,7 +19,7 @@ def keyring_can_be_read(app_configs: Any, **kwargs: Any) -> list[Any]:
     return []
 
 
-@register("database")
+@register("database", "keyring")
 def keyring_opens_what_is_stored(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[Any]:
     if not databases:
         return []

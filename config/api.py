@@ -49,6 +49,8 @@ class Allowed(BasePermission):
 class ApiView(APIView):
     """A JSON view. Each handler says `@allow(...)` and, unless it is free, `@rate_limit(...)`."""
 
+    permission_classes = (Allowed,)
+
     def validated(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
         """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field."""
         serializer = serializer_class(data=self.request.data)

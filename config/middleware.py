@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 from config.api import as_service_error
 from config.errors import ServiceError
-from config.views import error_page
+from config.views import error_answer
 
 
 class ApiHeadersMiddleware:
@@ -24,6 +24,8 @@ class ApiHeadersMiddleware:
         response = self.get_response(request)
         for name, value in self.headers.items():
             response.headers.setdefault(name, value)
+        if not response.streaming:
+            response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
 
 
@@ -39,5 +41,5 @@ class ServiceErrorMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> Any:
         error = as_service_error(exception)
         if isinstance(exception, ServiceError) or error.status == 503:
-            return error_page(request, error)
+            return error_answer(request, error)
         return None

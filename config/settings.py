@@ -109,6 +109,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "config.context.site",
+                "accounts.context.settings_tabs",
             ],
             "builtins": ["config.templatetags.keyhouse"],
         },
@@ -230,7 +231,7 @@ REST_FRAMEWORK = {
         "apikeys.authentication.ApiKeyAuthentication",
         "accounts.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["config.api.Allowed"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],  # ApiView has its own
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "config.schema.ApiSchema",
@@ -268,6 +269,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # What happened
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+ACCESS_LOG = env.bool("ACCESS_LOG", False)  # a line for each request, without its query
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -15,6 +15,8 @@ from django.core.handlers.wsgi import WSGIHandler
 
 django.setup(set_prefix=False)
 
+from config.startup import refuse_wrong_encryption_key
+
 
 class ApiHandler(WSGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:
@@ -25,6 +27,7 @@ class ApiHandler(WSGIHandler):
             settings.MIDDLEWARE = full
 
 
+refuse_wrong_encryption_key()
 _pages = WSGIHandler()
 _api = ApiHandler()
 

@@ -1,7 +1,7 @@
 """Who may do what: the roles, the rights of each, and the actor who asks. Nothing of it stands anywhere else."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from django.db import models
@@ -16,7 +16,7 @@ class Role(models.IntegerChoices):
     OWNER = 4, "Owner"
 
 
-class Right(Enum):
+class Right(StrEnum):
     VIEW = "view"  # see the workspace, its members and what is in it
     LIST_KEYS = "list_keys"  # names and prefixes of keys, without values
     EDIT = "edit"  # create, change, delete, stream, upload

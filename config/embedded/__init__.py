@@ -39,7 +39,7 @@ def ensure_running(data_dir: Path, seconds: float = START_SECONDS) -> dict[str, 
     global _server, _users_file, _owner_pid
     with _lock:
         if _users_file is None:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             _users_file = open(data_dir / "pg.users", "a")  # noqa: SIM115: held until the process ends
             fcntl.flock(_users_file, fcntl.LOCK_SH)
             _owner_pid = os.getpid()
@@ -75,7 +75,8 @@ def _start(data_dir: Path, deadline: float) -> "PostgresServer":
 
 def _load_package(run_dir: Path):
     """Import the package with its lock file in our folder, not in one that all users of the host share."""
-    (run_dir / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (run_dir / "python_PostgresServer").mkdir(mode=0o700, exist_ok=True)
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(run_dir)
     try:

@@ -1,0 +1,213 @@
+"""Settings > API Keys."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from apikeys import services, usage
+from apikeys.forms import NewKeyForm, RotateForm
+from apikeys.models import ApiKey, KeyReveal
+from config.context import base_url
+from config.errors import Conflict, Invalid, NotFound
+from config.pages import page
+from workspaces.access import Actor, Right
+
+PAGE_SIZE = 20
+STEPS = ("create", "update", "verify", "revoke")
+
+
+@page(Right.VIEW)
+def key_list(request: HttpRequest) -> HttpResponse:
+    """A card for each key: the active ones with their values, or with `?show=revoked` those that ended."""
+    actor = request.actor  # type: ignore[attr-defined]
+    shows_revoked = request.GET.get("show") == "revoked"
+    search = request.GET.get("q", "").replace("\0", "").strip()[:100]
+    context: dict[str, Any] = {"tab": "api-keys", "shows_revoked": shows_revoked, "search": search}
+    if not actor.can(Right.MANAGE_KEYS):
+        return render(request, "apikeys/keys.html", context | {"keys": None})
+    keys = actor.workspace.api_keys.select_related("creator", "revoked_by").newest_first().named(search)
+    active = keys.active()
+    shown = keys.exclude(pk__in=active.values("pk")) if shows_revoked else active
+    page_of_keys = Paginator(shown, PAGE_SIZE).get_page(request.GET.get("page"))
+    cards = cards_of(actor, list(page_of_keys.object_list), with_values=not shows_revoked)
+    return render(request, "apikeys/keys.html", context | {"keys": cards, "page": page_of_keys})
+
+
+@page(Right.MANAGE_KEYS, "GET", "POST")
+def key_create(request: HttpRequest) -> HttpResponse:
+    """Ask for a name; then the new key's page shows the value and how to use it."""
+    actor = request.actor  # type: ignore[attr-defined]
+    form = NewKeyForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            key, _ = services.create_key(actor, **form.cleaned_data)
+        except Invalid as error:
+            form.add_error("name", error.details["name"])
+        else:
+            return redirect(address(actor, "apikeys:key-detail", key, new=1))
+    return render(
+        request, fragment(request, "create"), {"tab": "api-keys", "form": form}, status=400 if form.errors else 200
+    )
+
+
+@page(Right.MANAGE_KEYS)
+def key_detail(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """One key with its value and the lines to copy for each kind of client."""
+    actor = request.actor  # type: ignore[attr-defined]
+    key = find_key(actor, key_id)
+    [card] = cards_of(actor, [key], with_values=True)
+    context = {"tab": "api-keys", "card": card, "is_new": "new" in request.GET}
+    if card["value"]:
+        context["snippets"] = snippets(base_url(request), card["value"])
+    return render(request, "apikeys/key.html", context)
+
+
+@page(Right.MANAGE_KEYS, "GET", "POST")
+def key_rotate(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """Step 1 of a rotation: make the successor, and say when the old key ends."""
+    actor = request.actor  # type: ignore[attr-defined]
+    old = find_key(actor, key_id, active=True)
+    form = RotateForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        successor, _ = services.rotate_key(actor, old, grace=form.cleaned_data["grace"])
+        return redirect(address(actor, "apikeys:key-rotation", successor, step="update"))
+    context = {"tab": "api-keys", "key": old, "form": form, "steps": steps("create")}
+    return render(request, "apikeys/rotate.html", context, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_KEYS)
+def key_rotation(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """Steps 2 to 4, on the successor: update the applications, see who still uses the old key, revoke that."""
+    actor = request.actor  # type: ignore[attr-defined]
+    new = find_key(actor, key_id)
+    old = new.replaces
+    if old is None:
+        raise NotFound("This key does not replace another one")
+    step = request.GET.get("step", "update")
+    if step not in STEPS[1:]:
+        raise NotFound("There is no such step")
+    usage.flush()
+    new.refresh_from_db()
+    context: dict[str, Any] = {"tab": "api-keys", "new": new, "old": old, "step": step, "steps": steps(step)}
+    context["old_is_active"] = ApiKey.objects.active().filter(pk=old.pk).exists()
+    if step == "update":
+        [card] = cards_of(actor, [new], with_values=True)
+        context["card"] = card
+        context["snippets"] = snippets(base_url(request), card["value"]) if card["value"] else []
+    else:
+        context["still_used"] = list(usage.since(old, new.first_used_at)) if new.first_used_at else []
+        context["recent"] = list(usage.recent(old))
+        context["is_safe"] = bool(new.first_used_at) and not context["still_used"]
+    template = "apikeys/_verify.html" if request.htmx and step == "verify" else "apikeys/rotation.html"  # type: ignore[attr-defined]
+    return render(request, template, context)
+
+
+@page(Right.MANAGE_KEYS, "GET", "POST")
+def key_revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """Say what will stop, then stop it."""
+    actor = request.actor  # type: ignore[attr-defined]
+    key = find_key(actor, key_id)
+    if request.method == "POST":
+        if services.revoke_key(actor, key):
+            messages.success(request, f"“{key.name}” is revoked. Requests with it are refused from now on.")
+        else:
+            messages.info(request, f"“{key.name}” had been revoked already.")
+        return redirect(address(actor, "accounts:settings", tab="api-keys"))
+    if not key.is_active():
+        raise Conflict(f"“{key.name}” has been revoked already")
+    usage.flush()
+    recent = list(usage.recent(key))
+    context = {
+        "tab": "api-keys",
+        "key": key,
+        "recent": recent[:10],
+        "more_origins": max(0, len(recent) - 10),
+        "total": sum(row["total"] for row in recent),
+    }
+    return render(request, fragment(request, "revoke"), context)
+
+
+def find_key(actor: Actor, key_id: UUID, *, active: bool = False) -> ApiKey:
+    """A key of the actor's workspace, ended or not. Raises NotFound, or Conflict if it must be active and is not."""
+    key = actor.workspace.api_keys.select_related("creator", "revoked_by", "replaces").filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("API key not found")
+    if active and not key.is_active():
+        raise Conflict(f"“{key.name}” has been revoked already")
+    return key
+
+
+def cards_of(actor: Actor, keys: list[ApiKey], *, with_values: bool) -> list[dict[str, Any]]:
+    """What the card of each key shows: key, value (or None), who looked last (before now), successor, state."""
+    ids = [key.pk for key in keys]
+    seen = {r.key_id: r for r in KeyReveal.objects.filter(key__in=ids).select_related("person").order_by("last_at")}
+    successors = {k.replaces_id: k for k in ApiKey.objects.active().filter(replaces__in=ids).order_by("-created_at")}
+    values = services.reveal_all(actor, keys) if with_values else {}
+    now = timezone.now()
+    return [
+        {
+            "key": key,
+            "value": values.get(key.pk),
+            "seen": seen.get(key.pk),
+            "successor": successors.get(key.pk),
+            "is_active": key.is_active(now),
+        }
+        for key in keys
+    ]
+
+
+def snippets(server: str, value: str) -> list[dict[str, str]]:
+    """The lines to copy for each kind of client, with this server's address and the key filled in."""
+    return [
+        {
+            "id": "env",
+            "label": "Environment variable",
+            "code": f"export ULTRALYTICS_PLATFORM_URL={server}\nexport ULTRALYTICS_API_KEY={value}",
+        },
+        {
+            "id": "yolo",
+            "label": "YOLO CLI",
+            "code": f"export ULTRALYTICS_PLATFORM_URL={server}\nyolo login {value}",
+            "note": "ultralytics 8.4.60 up to the releases whose login knows this server: use the environment variable.",
+        },
+        {
+            "id": "python",
+            "label": "Python",
+            "code": (
+                "from ultralytics_platform import Platform\n\n"
+                f'platform = Platform(api_key="{value}", base_url="{server}")\n'
+                "print(platform.account.summary())"
+            ),
+        },
+        {
+            "id": "curl",
+            "label": "curl",
+            "code": f'curl -H "Authorization: Bearer {value}" {server}/api/account/summary',
+        },
+    ]
+
+
+def steps(current: str) -> list[dict[str, Any]]:
+    labels = ("Create", "Update applications", "Verify", "Revoke")
+    at = STEPS.index(current)
+    return [
+        {"slug": slug, "label": label, "is_current": i == at, "is_done": i < at}
+        for i, (slug, label) in enumerate(zip(STEPS, labels, strict=True))
+    ]
+
+
+def fragment(request: HttpRequest, name: str) -> str:
+    """The template for a dialog when htmx asks, for a page otherwise."""
+    return f"apikeys/_{name}.html" if request.htmx else f"apikeys/{name}.html"  # type: ignore[attr-defined]
+
+
+def address(actor: Actor, name: str, key: ApiKey | None = None, **query: Any) -> str:
+    path = reverse(name, args=[key.pk] if key is not None else [])
+    return f"{path}?{urlencode({'workspace': actor.workspace.slug} | query)}"

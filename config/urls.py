@@ -1,0 +1,34 @@
+"""Every address of the server."""
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from accounts.urls import api_urls as accounts_api
+from accounts.urls import page_urls as accounts_pages
+from apikeys.urls import api_urls as apikeys_api
+from apikeys.urls import page_urls as apikeys_pages
+from config import views
+
+admin.autodiscover()
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "Keyhouse"
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("", include((accounts_pages, "accounts"))),
+    path("", include((apikeys_pages, "apikeys"))),
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("openapi.json", views.Schema.as_view(), name="openapi"),
+    path("api/openapi.json", views.Schema.as_view()),
+    path("api/docs", views.Docs.as_view(url_name="openapi"), name="api-docs"),
+    path("api/", include((accounts_api, "accounts-api"))),
+    path("api/", include((apikeys_api, "apikeys-api"))),
+    re_path("^api/", views.UnknownPath.as_view()),
+]
+
+handler400 = "config.views.bad_request"
+handler403 = "config.views.permission_denied"
+handler404 = "config.views.not_found"
+handler500 = "config.views.server_error"

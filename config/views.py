@@ -1,0 +1,79 @@
+"""Pages and answers that belong to no app: errors, the start page, the API's description."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+
+from config import errors
+from config.api import PUBLIC, ApiView, allow
+from config.pages import page
+
+
+def error_answer(request: HttpRequest, error: errors.ServiceError) -> HttpResponse:
+    """The error as JSON under `/api/`, as a page elsewhere."""
+    if request.path_info.startswith("/api/"):
+        response: HttpResponse = JsonResponse(error.as_json(), status=error.status)
+    else:
+        response = render(request, "error.html", {"error": error}, status=error.status)
+    for name, value in error.headers.items():
+        response[name] = value
+    return response
+
+
+def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return error_answer(request, errors.Invalid("The request cannot be understood"))
+
+
+def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return error_answer(request, errors.NotAllowed())
+
+
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return error_answer(request, errors.NotFound())
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return error_answer(request, errors.ServiceError())
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return error_answer(
+        request, errors.NotAllowed("This form has expired or came from another site; go back, reload and try again")
+    )
+
+
+@page(PUBLIC)
+def home(request: HttpRequest) -> HttpResponse:
+    if request.user.is_authenticated:
+        return redirect("accounts:settings")
+    return render(request, "home.html")
+
+
+class UnknownPath(ApiView):
+    """Whatever under /api/ is no address of ours: 404 in the documented format, never HTML or a redirect."""
+
+    authentication_classes = ()
+    schema = None
+
+    @allow(PUBLIC)
+    def get(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        raise errors.NotFound
+
+    post = put = patch = delete = head = get
+
+
+class Schema(SpectacularJSONAPIView):
+    """The OpenAPI document; the same with and without a key."""
+
+    authentication_classes = ()
+    get = allow(PUBLIC)(SpectacularJSONAPIView.get)
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """Interactive documentation, from files of the sidecar package."""
+
+    authentication_classes = ()
+    template_name = "api_docs.html"
+    get = allow(PUBLIC)(SpectacularSwaggerSplitView.get)
