@@ -98,9 +98,8 @@ class KeyList(ApiView):
     @extend_schema(
         operation_id="revokeApiKeyByBody",
         summary="Revoke a key",
-        description="At once and for good. Name the key in the body or as `?keyId=`.",
-        parameters=[OpenApiParameter("keyId", UUID, description="Instead of the body."), WORKSPACE],
-        request=WhichKeySerializer,
+        description="At once and for good. The key may also be named in a JSON body, as `{\"keyId\": \"…\"}`.",
+        parameters=[OpenApiParameter("keyId", UUID, required=True), WORKSPACE],
         responses={204: None},
         tags=TAG,
     )

@@ -12,7 +12,7 @@ import psycopg
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connection
-from django.db.models import BooleanField, Case, OuterRef, Q, Subquery, Value, When
+from django.db.models import BooleanField, Case, Model, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Now
 from django.db.utils import InterfaceError, OperationalError
 
@@ -20,7 +20,15 @@ from apikeys.models import ApiKey
 from workspaces.models import Membership, Workspace
 
 _PLACEHOLDER = b"the digest goes here"
-_KEY_COLUMNS = (
+
+
+def _columns(model: type[Model], *wanted: str) -> tuple[str, ...]:
+    """`wanted` in the order of the model's own columns, which `Model.from_db` relies on."""
+    return tuple(field.attname for field in model._meta.concrete_fields if field.attname in wanted)
+
+
+_KEY_COLUMNS = _columns(
+    ApiKey,
     "id",
     "workspace_id",
     "creator_id",
@@ -34,8 +42,10 @@ _KEY_COLUMNS = (
     "revokes_at",
     "rotated_at",
 )
-_WORKSPACE_COLUMNS = ("id", "slug", "name", "is_personal", "suspended_at")
-_USER_COLUMNS = ("id", "username", "name", "email", "is_active", "is_staff", "is_superuser")
+_WORKSPACE_COLUMNS = _columns(Workspace, "id", "slug", "name", "is_personal", "suspended_at")
+_USER_COLUMNS = _columns(
+    get_user_model(), "id", "username", "name", "email", "is_active", "is_staff", "is_superuser"
+)
 
 
 class Found(NamedTuple):

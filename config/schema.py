@@ -68,7 +68,7 @@ class ApiSchema(AutoSchema):
             answers["429"] = LIMITED
         if self._get_parameters():
             answers["400"] = INVALID
-        if self.method in ("POST", "PUT", "PATCH") or (self.method == "DELETE" and self.get_request_serializer()):
+        if self.method in ("POST", "PUT", "PATCH"):
             answers |= {"400": INVALID, "409": CONFLICT, "415": NOT_JSON}
         for status, response in answers.items():
             if status not in bodies:

@@ -242,6 +242,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Keyhouse",
     "VERSION": "1",
     "DESCRIPTION": "API keys, workspaces and remote training. Send a key as `Authorization: Bearer ul_…`.",
+    "OAS_VERSION": "3.1.0",
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",

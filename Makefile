@@ -1,0 +1,50 @@
+# `make run` and `make test` are all that a newcomer needs: Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint check bench lock clean
+.DEFAULT_GOAL := run
+
+# Without the development packages: what a server needs.
+$(VENV)/.run: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Keyhouse needs Python 3.11 or later; set PYTHON=…")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.run ## install, and run the server on embedded defaults
+	@$(BIN)/python manage.py serve
+
+test: $(VENV)/.dev ## install, and run the whole suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	DATA_DIR=build/lint $(BIN)/mypy
+
+check: $(VENV)/.dev ## Django's checks, as for production, and missing migrations
+	DATA_DIR=build/check $(BIN)/python manage.py makemigrations --check --dry-run
+	DATA_DIR=build/check DEBUG=off ALLOWED_HOSTS=keys.example.org REDIS_URL=redis://127.0.0.1 \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
+	API_KEY_ENCRYPTION_KEYS=k1:$$($(BIN)/python -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())') \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(VENV)/.dev ## what a request costs, as ratios
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# Versions are those of one day, for every platform and Python from 3.11 on.
+lock: ## renew the lock files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+
+clean: ## remove what was built; the data under var/ stay
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
