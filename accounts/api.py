@@ -1,12 +1,11 @@
 """REST views of the account."""
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.serializers import SummarySerializer
 from accounts.signals import summary_counts
-from config.api import ApiView, allow
+from config.api import ApiRequest, ApiView, allow
 from config.ratelimit import rate_limit
 from config.schema import WORKSPACE
 
@@ -37,7 +36,7 @@ class AccountSummary(ApiView):
     )
     @allow("view")
     @rate_limit("default")
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         actor = request.actor
         counts = {"projects": 0, "datasets": 0, "models": 0}
         summary_counts.send(AccountSummary, workspace=actor.workspace, counts=counts)

@@ -17,11 +17,12 @@ class SessionAuthentication(authentication.SessionAuthentication):
     def authenticate(self, request: Any) -> tuple[Any, None] | None:
         actor = getattr(request._request, "actor", None)
         error = getattr(request._request, "actor_error", None)
-        if actor is None and error is None:
+        if error is not None:
+            self.enforce_csrf(request)
+            raise error
+        if actor is None:
             return None
         self.enforce_csrf(request)
-        if error is not None:
-            raise error
         return actor.user, None
 
     def enforce_csrf(self, request: Any) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import services
@@ -19,7 +18,7 @@ from apikeys.serializers import (
     RotateSerializer,
     WhichKeySerializer,
 )
-from config.api import ApiView, allow, no_store
+from config.api import ApiRequest, ApiView, allow, no_store
 from config.errors import NotFound
 from config.ratelimit import rate_limit
 from config.schema import WORKSPACE
@@ -30,7 +29,12 @@ TAG = ["API keys"]
 
 def find_key(actor: Actor, key_id: UUID) -> ApiKey:
     """An active key of the actor's workspace. Raises NotFound."""
-    key = ApiKey.objects.active().filter(workspace=actor.workspace, pk=key_id).select_related("workspace", "creator").first()
+    key = (
+        ApiKey.objects.active()
+        .filter(workspace=actor.workspace, pk=key_id)
+        .select_related("workspace", "creator")
+        .first()
+    )
     if key is None:
         raise NotFound("API key not found")
     return key
@@ -63,7 +67,7 @@ class KeyList(ApiView):
     )
     @allow(Right.LIST_KEYS)
     @rate_limit("default")
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         actor, query = request.actor, self.validated_query(ListQuerySerializer)
         matching = actor.workspace.api_keys.active().named(query["search"])
         page = matching.select_related("creator").newest_first()[query["offset"] : query["offset"] + query["limit"]]
@@ -91,21 +95,21 @@ class KeyList(ApiView):
     )
     @allow(Right.MANAGE_KEYS)
     @rate_limit("default")
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         key, token = services.create_key(request.actor, **self.validated(NewKeySerializer))
         return no_store(Response(with_value(find_key(request.actor, key.pk), token), status=201))
 
     @extend_schema(
         operation_id="revokeApiKeyByBody",
         summary="Revoke a key",
-        description="At once and for good. The key may also be named in a JSON body, as `{\"keyId\": \"…\"}`.",
+        description='At once and for good. The key may also be named in a JSON body, as `{"keyId": "…"}`.',
         parameters=[OpenApiParameter("keyId", UUID, required=True), WORKSPACE],
         responses={204: None},
         tags=TAG,
     )
     @allow(Right.MANAGE_KEYS)
     @rate_limit("default")
-    def delete(self, request: Request) -> Response:
+    def delete(self, request: ApiRequest) -> Response:
         if "keyId" in request.query_params:
             serializer = WhichKeySerializer(data={"keyId": request.query_params["keyId"]})
             serializer.is_valid(raise_exception=True)
@@ -127,7 +131,7 @@ class KeyDetail(ApiView):
     )
     @allow(Right.MANAGE_KEYS)
     @rate_limit("default")
-    def get(self, request: Request, key_id: UUID) -> Response:
+    def get(self, request: ApiRequest, key_id: UUID) -> Response:
         key = find_key(request.actor, key_id)
         return no_store(Response(with_value(key, services.reveal(request.actor, key))))
 
@@ -141,7 +145,7 @@ class KeyDetail(ApiView):
     )
     @allow(Right.MANAGE_KEYS)
     @rate_limit("default")
-    def delete(self, request: Request, key_id: UUID) -> Response:
+    def delete(self, request: ApiRequest, key_id: UUID) -> Response:
         services.revoke_key(request.actor, find_key(request.actor, key_id))
         return Response(status=204)
 
@@ -150,7 +154,7 @@ class KeyRotation(ApiView):
     @extend_schema(
         operation_id="rotateApiKey",
         summary="Rotate a key",
-        description="Makes a successor of the same name. Calling it again while the old key works returns the same successor.",
+        description="Makes a successor of the same name. A second call, while the old key works, returns the same one.",
         parameters=[WORKSPACE],
         request=RotateSerializer,
         responses={200: RotatedSerializer},
@@ -158,7 +162,7 @@ class KeyRotation(ApiView):
     )
     @allow(Right.MANAGE_KEYS)
     @rate_limit("default")
-    def post(self, request: Request, key_id: UUID) -> Response:
+    def post(self, request: ApiRequest, key_id: UUID) -> Response:
         return rotated(request.actor, find_key(request.actor, key_id), **self.validated(RotateSerializer))
 
 
@@ -172,7 +176,7 @@ class CurrentKey(ApiView):
     )
     @allow(Right.VIEW)
     @rate_limit("default")
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return Response(KeySerializer(own_key(request.actor)).data)
 
     @extend_schema(
@@ -184,7 +188,7 @@ class CurrentKey(ApiView):
     )
     @allow(Right.VIEW)
     @rate_limit("default")
-    def delete(self, request: Request) -> Response:
+    def delete(self, request: ApiRequest) -> Response:
         services.revoke_key(request.actor, own_key(request.actor), reason="by the key itself")
         return Response(status=204)
 
@@ -203,7 +207,7 @@ class CurrentKeyRotation(ApiView):
     )
     @allow(Right.ROTATE_ITSELF)
     @rate_limit("default")
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         return rotated(request.actor, own_key(request.actor), **self.validated(RotateSerializer))
 
 

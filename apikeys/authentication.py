@@ -45,7 +45,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def read_header(header: str) -> str | None:
-    """The key in an Authorization header, or None unless it is `Bearer` (in any case), a blank and a well-formed key."""
+    """The key in an Authorization header: `Bearer` in any case, one blank, a well-formed key. None for all else."""
     scheme, _, token = header.partition(" ")
     return token if tokens.is_token(token) and scheme.lower() == "bearer" else None
 
@@ -63,7 +63,7 @@ def authenticate_token(token: str, address: str, client: str) -> Actor | None:
     if found.role is None or not key.creator.is_active or key.workspace.suspended_at is not None:
         return None
     try:
-        stored = keyring().decrypt(key.encryption_key_id, key.ciphertext, key.binding)
+        stored = keyring().decrypt(key.encryption_key_id, bytes(key.ciphertext), key.binding)
     except Undecryptable:
         return None
     if not hmac.compare_digest(stored, token):

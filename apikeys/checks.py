@@ -28,7 +28,7 @@ def keyring_opens_what_is_stored(app_configs: Any, databases: Any = None, **kwar
     return found + [
         Warning(
             f"The encryption key {key_id} has encrypted {count:,} values.",
-            hint="Random nonces are safe to 2^32 (NIST SP 800-38D). Add a new key in front and run rotate_encryption_key.",
+            hint="Random nonces are safe to 2^32 (NIST SP 800-38D). Put a new key first and run rotate_encryption_key.",
             id="keyhouse.W001",
         )
         for key_id, count in encryptions_by_key().items()
@@ -60,7 +60,9 @@ def stored_keys_problem() -> str | None:
 def encryptions_by_key() -> dict[str, int]:
     """How many values each encryption key holds, by PostgreSQL's estimate."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [ApiKey._meta.db_table])
+        cursor.execute(
+            "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [ApiKey._meta.db_table]
+        )
         total = cursor.fetchone()[0]
     return {keyring().current_id: total}
 
@@ -78,7 +80,7 @@ def _ids_in_use() -> list[str]:
     table = ApiKey._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH RECURSIVE ids AS ((SELECT encryption_key_id AS id FROM {table} WHERE revoked_at IS NULL "  # noqa: S608
+            f"WITH RECURSIVE ids AS ((SELECT encryption_key_id AS id FROM {table} WHERE revoked_at IS NULL "
             f"ORDER BY encryption_key_id LIMIT 1) UNION ALL SELECT (SELECT encryption_key_id FROM {table} WHERE "
             "revoked_at IS NULL AND encryption_key_id > ids.id ORDER BY encryption_key_id LIMIT 1) FROM ids "
             "WHERE ids.id IS NOT NULL) SELECT id FROM ids WHERE id IS NOT NULL"

@@ -43,9 +43,7 @@ _KEY_COLUMNS = _columns(
     "rotated_at",
 )
 _WORKSPACE_COLUMNS = _columns(Workspace, "id", "slug", "name", "is_personal", "suspended_at")
-_USER_COLUMNS = _columns(
-    get_user_model(), "id", "username", "name", "email", "is_active", "is_staff", "is_superuser"
-)
+_USER_COLUMNS = _columns(get_user_model(), "id", "username", "name", "email", "is_active", "is_staff", "is_superuser")
 
 
 class Found(NamedTuple):
@@ -109,7 +107,7 @@ def _run(sql: str, params: list[Any]) -> tuple[Any, ...] | None:
     with connection.wrap_database_errors:
         cursor = psycopg.Cursor(connection.connection)
         row = cursor.execute(sql, params, prepare=settings.PREPARED_STATEMENTS, binary=True).fetchone()
-    connection.health_check_done = True  # it has just answered
+    connection.health_check_done = True  # type: ignore[attr-defined]  # it has just answered
     return row
 
 

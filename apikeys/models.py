@@ -63,7 +63,9 @@ class ApiKey(models.Model):
         indexes = [
             models.Index(fields=["workspace", "-created_at", "-id"], name="apikey_newest"),
             models.Index(fields=["prefix"], name="apikey_prefix", opclasses=["varchar_pattern_ops"]),
-            models.Index(fields=["revokes_at"], name="apikey_due", condition=Q(revoked_at=None, revokes_at__isnull=False)),
+            models.Index(
+                fields=["revokes_at"], name="apikey_due", condition=Q(revoked_at=None, revokes_at__isnull=False)
+            ),
             models.Index(fields=["encryption_key_id", "id"], name="apikey_encrypted_by", condition=Q(revoked_at=None)),
         ]
         constraints = [

@@ -49,7 +49,7 @@ class KeyWithValueSerializer(KeySerializer):
     )
 
     class Meta(KeySerializer.Meta):
-        fields = (*KeySerializer.Meta.fields, "key")
+        fields = (*KeySerializer.Meta.fields, "key")  # type: ignore[assignment]
 
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
         return super().to_representation(instance) | {"key": self.context["values"].get(instance.pk)}

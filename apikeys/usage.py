@@ -141,17 +141,17 @@ def clean_up() -> dict[str, int]:
     return {"revoked": finish_due_revocations(), "usage rows": dropped}
 
 
-def recent(key: ApiKey, hours: int = 24) -> QuerySet[KeyUsage, dict[str, Any]]:
+def recent(key: ApiKey, hours: int = 24) -> QuerySet[KeyUsage, Any]:
     """Requests of the last `hours`, a row for each address and client, busiest first."""
     return _by_origin(KeyUsage.objects.filter(key=key, last_at__gt=datetime.now(UTC) - timedelta(hours=hours)))
 
 
-def since(key: ApiKey, moment: datetime) -> QuerySet[KeyUsage, dict[str, Any]]:
+def since(key: ApiKey, moment: datetime) -> QuerySet[KeyUsage, Any]:
     """Requests since `moment`, exact to the second for a key that is being rotated."""
     return _by_origin(KeyUsage.objects.filter(key=key, last_at__gt=moment))
 
 
-def _by_origin(rows: QuerySet[KeyUsage]) -> QuerySet[KeyUsage, dict[str, Any]]:
+def _by_origin(rows: QuerySet[KeyUsage]) -> QuerySet[KeyUsage, Any]:
     return (
         rows.values("address", "client")
         .annotate(total=Sum("requests"), first=Min("period_at"), last=Max("last_at"))
@@ -182,9 +182,7 @@ def _write(requests: dict[Entry, list[float]], refused: dict[UUID, tuple[str, fl
             )
         if refused:
             ids = sorted(refused)
-            cursor.execute(
-                _REFUSED, [ids, ids, [refused[pk][0] for pk in ids], [_time(refused[pk][1]) for pk in ids]]
-            )
+            cursor.execute(_REFUSED, [ids, ids, [refused[pk][0] for pk in ids], [_time(refused[pk][1]) for pk in ids]])
 
 
 def _columns(entries: Iterable[Entry]) -> list[list[Any]]:

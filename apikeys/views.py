@@ -175,7 +175,7 @@ def snippets(server: str, value: str) -> list[dict[str, str]]:
             "id": "yolo",
             "label": "YOLO CLI",
             "code": f"export ULTRALYTICS_PLATFORM_URL={server}\nyolo login {value}",
-            "note": "ultralytics 8.4.60 up to the releases whose login knows this server: use the environment variable.",
+            "note": "Early releases of ultralytics 8.4 cannot log in here: use the environment variable with those.",
         },
         {
             "id": "python",

@@ -24,7 +24,7 @@ class RedactingFormatter(logging.Formatter):
 class RedactingReporterFilter(SafeExceptionReporterFilter):
     """For Django's error page (`DEBUG=on`): the values of local variables are not shown at all."""
 
-    def get_traceback_frame_variables(self, request: Any, tb_frame: Any) -> list[tuple[str, str]]:
+    def get_traceback_frame_variables(self, request: Any, tb_frame: Any) -> Any:
         return [(name, self.cleansed_substitute) for name in tb_frame.f_locals]
 
     def is_active(self, request: Any) -> bool:
@@ -32,4 +32,6 @@ class RedactingReporterFilter(SafeExceptionReporterFilter):
 
     def get_safe_request_meta(self, request: Any) -> dict[str, Any]:
         meta = super().get_safe_request_meta(request)
-        return {k: self.cleansed_substitute if k in ("HTTP_AUTHORIZATION", "HTTP_COOKIE") else v for k, v in meta.items()}
+        return {
+            k: self.cleansed_substitute if k in ("HTTP_AUTHORIZATION", "HTTP_COOKIE") else v for k, v in meta.items()
+        }

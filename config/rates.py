@@ -1,6 +1,7 @@
 """The rate-limit categories, what each allows by default, and how the environment changes that."""
 
 import re
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -30,7 +31,7 @@ def parse(text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2] or 1) * UNITS[match[3]]
 
 
-def from_environment(env) -> dict[str, tuple[int, int] | None]:
+def from_environment(env: Any) -> dict[str, tuple[int, int] | None]:
     """The limits in force: `RATE_LIMIT_<CATEGORY>` where it is set, the default elsewhere."""
     limits = dict(DEFAULTS)
     for category in DEFAULTS:
@@ -39,5 +40,7 @@ def from_environment(env) -> dict[str, tuple[int, int] | None]:
             try:
                 limits[category] = parse(text)
             except ValueError:
-                raise ImproperlyConfigured(f"{variable}={text!r} is not a rate such as 100/m, 10/30s or unlimited.") from None
+                raise ImproperlyConfigured(
+                    f"{variable}={text!r} is not a rate such as 100/m, 10/30s or unlimited."
+                ) from None
     return limits

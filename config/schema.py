@@ -26,9 +26,7 @@ class ErrorSerializer(serializers.Serializer):
 
 def _error(description: str, error: str, code: str, details: Any = None) -> OpenApiResponse:
     value = {"error": error, "code": code} | ({"details": details} if details else {})
-    return OpenApiResponse(
-        ErrorSerializer, description, examples=[OpenApiExample(code, value, response_only=True)]
-    )
+    return OpenApiResponse(ErrorSerializer, description, examples=[OpenApiExample(code, value, response_only=True)])
 
 
 INVALID = _error(
@@ -48,7 +46,11 @@ LIMITED = _error(
     "RATE_LIMITED",
     {"category": "default", "limit": 100, "window": 60, "keyPrefix": "ul_a1b2c3d4"},
 )
-UNAVAILABLE = _error("A part of the server is away; try again.", "The service is unavailable at the moment, please try again", "UNAVAILABLE")
+UNAVAILABLE = _error(
+    "A part of the server is away; try again.",
+    "The service is unavailable at the moment, please try again",
+    "UNAVAILABLE",
+)
 
 
 class ApiSchema(AutoSchema):

@@ -2,8 +2,8 @@
 
 import logging
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.checks import ERROR, run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,5 @@
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -25,7 +25,7 @@ class Workspace(models.Model):
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
-    def of(self, user) -> "MembershipQuerySet":
+    def of(self, user: Any) -> "MembershipQuerySet":
         """`user`'s memberships with their workspaces, the one chosen last first, before it the personal one."""
         return (
             self.filter(user=user)

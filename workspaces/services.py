@@ -30,7 +30,7 @@ def create_team(user: Any, *, slug: str, name: str) -> Workspace:
 
 
 def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = "") -> Actor:
-    """`user` in the workspace called `slug`, or in the one they chose last. Raises NotFound where they have no place."""
+    """`user` in the workspace called `slug`, else in the one they chose last. Raises NotFound where they are none."""
     if slug and not names.FORMAT.fullmatch(slug):
         raise NotFound("Workspace not found")
     memberships = Membership.objects.of(user)

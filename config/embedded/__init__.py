@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import psutil
 import psycopg
@@ -40,7 +40,7 @@ def ensure_running(data_dir: Path, seconds: float = START_SECONDS) -> dict[str, 
     with _lock:
         if _users_file is None:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _users_file = open(data_dir / "pg.users", "a")  # noqa: SIM115: held until the process ends
+            _users_file = open(data_dir / "pg.users", "a")  # noqa: SIM115 (held until the process ends)
             fcntl.flock(_users_file, fcntl.LOCK_SH)
             _owner_pid = os.getpid()
             atexit.register(_release)
@@ -73,7 +73,7 @@ def _start(data_dir: Path, deadline: float) -> "PostgresServer":
             time.sleep(0.3)
 
 
-def _load_package(run_dir: Path):
+def _load_package(run_dir: Path) -> Any:
     """Import the package with its lock file in our folder, not in one that all users of the host share."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     (run_dir / "python_PostgresServer").mkdir(mode=0o700, exist_ok=True)

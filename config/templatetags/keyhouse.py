@@ -17,7 +17,7 @@ def can(actor: Any, right: str) -> bool:
 
 @register.simple_tag(takes_context=True)
 def here(context: Any, name: str, *args: Any, **query: Any) -> str:
-    """The address of a page or an action, bound to the workspace that this page shows: `{% here "app:verb" pk q=1 %}`."""
+    """The address of a page or an action in the workspace that this page shows: `{% here "app:verb" pk q=1 %}`."""
     actor = context.get("actor")
     if actor is not None:
         query = {"workspace": actor.workspace.slug} | query

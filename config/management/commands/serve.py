@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
     def _lock(self) -> TextIO:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = open(settings.DATA_DIR / "serve.lock", "a+")  # noqa: SIM115: held until the server ends
+        lock = open(settings.DATA_DIR / "serve.lock", "a+")  # noqa: SIM115 (held until the server ends)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 probe.bind((settings.HOST, settings.PORT))
             except OSError as error:
                 raise CommandError(
-                    f"Port {settings.PORT} on {settings.HOST} cannot be used ({error.strerror}). Set PORT to another one."
+                    f"Port {settings.PORT} on {settings.HOST} cannot be used ({error.strerror}). Set PORT."
                 ) from None
 
     def _prepare(self) -> None:
@@ -85,7 +85,9 @@ class Command(BaseCommand):
 
     def _greet(self) -> None:
         host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
-        address = settings.PUBLIC_URL or f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{settings.PORT}"  # noqa: S104
+        if host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 (only told)
+            host = "localhost"
+        address = settings.PUBLIC_URL or f"http://{host}:{settings.PORT}"
         self.stdout.write(f"\n  Keyhouse runs at  {address}\n  Stop it with Ctrl-C.\n\n")
         self.stdout.flush()
 
