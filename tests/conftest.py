@@ -282,3 +282,40 @@ def _no_key_in_any_log(caplog):
 @pytest.fixture
 def cast(olga, adam, edda, vera, stan, team):
     return SimpleNamespace(olga=olga, adam=adam, edda=edda, vera=vera, stan=stan, team=team)
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    from tests.live import Redis
+
+    redis = Redis()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One running Keyhouse for all tests that do not break it."""
+    from tests.live import Server
+
+    server = Server(tmp_path_factory.mktemp("live") / "data").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_server(tmp_path):
+    """Starts servers that a test may break; they are stopped in the end."""
+    from tests.live import Server
+
+    started: list[Server] = []
+
+    def start(name: str = "data", *, wait: bool = True, **variables: str) -> Server:
+        server = Server(tmp_path / name, **variables)
+        started.append(server)
+        return server.start() if wait else server
+
+    yield start
+    for server in started:
+        if server.process is not None:
+            server.stop()
