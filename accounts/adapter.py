@@ -11,6 +11,8 @@ from config.address import client_address
 
 
 class AccountAdapter(DefaultAccountAdapter):
+    error_messages = DefaultAccountAdapter.error_messages | {"username_taken": names.TAKEN}
+
     def is_open_for_signup(self, request: Any) -> bool:
         return settings.SIGNUP_OPEN
 

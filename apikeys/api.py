@@ -47,7 +47,7 @@ def own_key(actor: Actor) -> ApiKey:
     return find_key(actor, actor.key.pk)
 
 
-def with_value(key: ApiKey, token: str) -> dict[str, Any]:
+def with_value(key: ApiKey, token: str | None) -> dict[str, Any]:
     return KeyWithValueSerializer(key, context={"values": {key.pk: token}}).data
 
 
@@ -133,7 +133,7 @@ class KeyDetail(ApiView):
     @rate_limit("default")
     def get(self, request: ApiRequest, key_id: UUID) -> Response:
         key = find_key(request.actor, key_id)
-        return no_store(Response(with_value(key, services.reveal(request.actor, key))))
+        return no_store(Response(with_value(key, services.reveal_all(request.actor, [key])[key.pk])))
 
     @extend_schema(
         operation_id="revokeApiKey",

@@ -281,6 +281,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "django.request": {"level": "ERROR"},  # not a line for each refused request
         "django.server": {"handlers": [], "propagate": True},
         "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "gunicorn.access": {"handlers": [], "level": LOG_LEVEL, "propagate": True},

@@ -1,13 +1,15 @@
 """Pages and answers that belong to no app: errors, the start page, the API's description."""
 
+import sys
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from config import errors
-from config.api import PUBLIC, ApiView, allow
+from config.api import PUBLIC, ApiView, allow, as_service_error
 from config.pages import page
 
 
@@ -16,10 +18,17 @@ def error_answer(request: HttpRequest, error: errors.ServiceError) -> HttpRespon
     if request.path_info.startswith("/api/"):
         response: HttpResponse = JsonResponse(error.as_json(), status=error.status)
     else:
-        response = render(request, "error.html", {"error": error}, status=error.status)
+        response = HttpResponse(_error_page(request, error), status=error.status)
     for name, value in error.headers.items():
         response[name] = value
     return response
+
+
+def _error_page(request: HttpRequest, error: errors.ServiceError) -> str:
+    try:
+        return render_to_string("error.html", {"error": error}, request)
+    except Exception:  # who is signed in cannot be said while the database is away
+        return render_to_string("error.html", {"error": error})
 
 
 def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
@@ -35,7 +44,9 @@ def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return error_answer(request, errors.ServiceError())
+    """An exception that nobody expected, or a database that is away, in a middleware."""
+    exception = sys.exc_info()[1]
+    return error_answer(request, as_service_error(exception) if exception else errors.ServiceError())
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

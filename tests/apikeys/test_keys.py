@@ -1,0 +1,276 @@
+"""The life of a key, through the API."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apikeys import services, tokens
+from apikeys.models import ApiKey, KeyReveal
+from config.errors import Conflict, Invalid
+from tests.conftest import Key, actor_of, assert_error, make_key
+from workspaces.models import Activity
+
+SUMMARY = "GET /api/account/summary"
+
+
+def test_a_new_key_is_shown_with_its_value_and_works(call, edda, team):
+    answer = call(edda, "POST /api/api-keys", {"name": "  gpu   one "})
+    assert answer.status_code == 201
+    body = answer.json()
+    assert tokens.is_token(body["key"])
+    assert (body["name"], body["keyPrefix"], body["createdBy"]) == ("gpu one", body["key"][:11], "edda")
+    assert answer["Cache-Control"] == "no-store"
+    assert call(body["key"], SUMMARY).json()["username"] == "acme"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": "   "},
+        {"name": None},
+        {"name": ["x"]},
+        {"name": "x" * 101},
+        {"name": "tab\x07bell"},
+        {"name": "nul\0"},
+        {"name": "\ud800"},
+        {"name": "ok", "extra": 1},
+        [],
+        "text",
+        None,
+        b"{",
+        b"\xff\xfe",
+        b'{"name": NaN}',
+    ],
+)
+def test_bad_input_is_told_and_makes_nothing(call, edda, team, body):
+    assert_error(call(edda, "POST /api/api-keys", body), 400, code="VALIDATION_ERROR")
+    assert team.api_keys.count() == 0
+
+
+def test_a_name_may_not_be_the_value_of_a_key(call, edda, edda_key):
+    answer = call(edda, "POST /api/api-keys", {"name": f"my {str(edda_key)}"})
+    assert_error(answer, 400)
+    assert str(edda_key) not in answer.content.decode()
+
+
+def test_names_need_not_be_unique_and_there_is_no_limit_on_keys(edda, team):
+    actor = actor_of(edda, team)
+    assert len({make_key(actor, "same") for _ in range(150)}) == 150
+
+
+def test_a_revoked_key_fails_from_the_next_request_on(call, edda, edda_key):
+    assert call(edda_key, SUMMARY).status_code == 200
+    assert call(edda, f"DELETE /api/api-keys/{edda_key.id}").status_code == 204
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+
+
+def test_revoking_destroys_the_value_and_keeps_the_row(call, edda, edda_key):
+    call(edda, "DELETE /api/api-keys", {"keyId": str(edda_key.id)})
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert (bytes(row.ciphertext), row.revoked_by) == (b"", edda)
+    assert Activity.objects.filter(kind="key.revoked", target_id=str(row.pk), user=edda).count() == 1
+    assert_error(call(edda, f"DELETE /api/api-keys/{edda_key.id}"), 404, "API key not found")
+    assert_error(call(edda, f"GET /api/api-keys/{edda_key.id}"), 404, "API key not found")
+
+
+def test_revoking_twice_is_revoking_once(edda, team, edda_key):
+    actor = actor_of(edda, team)
+    assert services.revoke_key(actor, edda_key.row)
+    assert not services.revoke_key(actor, edda_key.row)
+    assert Activity.objects.filter(kind="key.revoked").count() == 1
+
+
+def test_a_key_may_end_itself(call, vera_key):
+    assert call(vera_key, "DELETE /api/api-keys/current").status_code == 204
+    assert_error(call(vera_key, SUMMARY), 401, "Invalid API key")
+
+
+def test_a_key_sees_itself_without_its_value(call, edda_key):
+    body = call(edda_key, "GET /api/api-keys/current").json()
+    assert body["keyId"] == str(edda_key.id)
+    assert "key" not in body
+
+
+def test_lists_carry_values_for_people_and_none_for_keys(call, edda, edda_key):
+    [shown] = call(edda, "GET /api/api-keys").json()["keys"]
+    assert shown["key"] == str(edda_key)
+    [listed] = call(edda_key, "GET /api/api-keys").json()["keys"]
+    assert "key" not in listed
+
+
+def test_lists_can_be_searched_and_cut(call, edda, team):
+    keys = [make_key(actor_of(edda, team), f"machine {n}") for n in range(5)]
+    answer = call(edda, "GET /api/api-keys?search=MACHINE&limit=2&offset=1").json()
+    assert (answer["total"], [k["name"] for k in answer["keys"]]) == (5, ["machine 3", "machine 2"])
+    assert call(edda, f"GET /api/api-keys?search={keys[0][:11]}").json()["total"] == 1
+    assert call(edda, "GET /api/api-keys?offset=50").json() == {"keys": [], "total": 5}
+    assert_error(call(edda, "GET /api/api-keys?limit=0"), 400)
+    assert_error(call(edda, "GET /api/api-keys?search=%00"), 400)
+
+
+def test_seeing_a_value_is_remembered_at_most_once_an_hour(call, edda, adam, edda_key):
+    call(edda, "GET /api/api-keys")
+    first = KeyReveal.objects.get(key=edda_key.row, person=edda)
+    call(edda, "GET /api/api-keys")
+    assert KeyReveal.objects.get(pk=first.pk).last_at == first.last_at
+    KeyReveal.objects.update(last_at=timezone.now() - timedelta(hours=2))
+    call(edda, f"GET /api/api-keys/{edda_key.id}")
+    again = KeyReveal.objects.get(pk=first.pk)
+    assert again.last_at > timezone.now() - timedelta(minutes=1)
+    assert again.first_at == first.first_at
+    call(adam, "GET /api/api-keys")
+    assert KeyReveal.objects.filter(key=edda_key.row).count() == 2
+
+
+# Rotation
+
+
+def test_rotating_makes_a_successor_of_the_same_name_and_lets_the_old_key_go_on(call, edda, edda_key):
+    body = call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "1h"}).json()
+    assert (body["key"]["name"], body["key"]["replaces"]) == ("edda's key", str(edda_key.id))
+    assert body["oldRevoked"] is False
+    assert body["old"]["revokesAt"] is not None
+    assert call(edda_key, SUMMARY).status_code == call(body["key"]["key"], SUMMARY).status_code == 200
+
+
+def test_rotating_twice_gives_the_same_successor_with_its_value(call, edda, edda_key):
+    first = call(edda_key, "POST /api/api-keys/current/rotate", {}).json()
+    for caller, path in ((edda_key, "current"), (edda, edda_key.id), (edda_key, "current")):
+        again = call(caller, f"POST /api/api-keys/{path}/rotate", {"grace": "7d"}).json()
+        assert (again["key"]["keyId"], again["key"]["key"]) == (first["key"]["keyId"], first["key"]["key"])
+        assert again["old"]["revokesAt"] == first["old"]["revokesAt"], "a longer grace is not obeyed"
+    assert Activity.objects.filter(kind="key.rotated").count() == 1
+
+
+def test_a_second_rotation_can_shorten_the_grace(call, edda, edda_key):
+    first = call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "manual"}).json()
+    assert first["old"]["revokesAt"] is None
+    second = call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "now"}).json()
+    assert second["oldRevoked"] is True
+    assert second["key"]["key"] == first["key"]["key"]
+    assert_error(call(edda_key, SUMMARY), 401)
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [("1h", 3600), ("24h", 86400), ("7d", 604800)])
+def test_the_grace_is_what_was_asked_for(call, edda, edda_key, grace, seconds):
+    call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": grace})
+    left = ApiKey.objects.filter(pk=edda_key.id).annotate(now=Now()).get()
+    assert abs((left.revokes_at - left.now).total_seconds() - seconds) < 30
+
+
+def test_a_scheduled_revocation_takes_effect_without_any_job(call, edda, edda_key):
+    call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "1h"})
+    ApiKey.objects.filter(pk=edda_key.id).update(revokes_at=Now() - timedelta(milliseconds=1))
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+    assert_error(call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {}), 404)
+    assert [k["keyId"] for k in call(edda, "GET /api/api-keys").json()["keys"]] != [str(edda_key.id)]
+    assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext), "nothing has been written yet"
+    call(edda, "POST /api/api-keys", {"name": "another"})
+    ended = ApiKey.objects.get(pk=edda_key.id)
+    assert bytes(ended.ciphertext) == b""
+    assert ended.revoked_at == ended.revokes_at
+
+
+def test_a_revoked_key_cannot_rotate(call, edda, edda_key, team):
+    services.revoke_key(actor_of(edda, team), edda_key.row)
+    assert_error(call(edda_key, "POST /api/api-keys/current/rotate", {}), 401)
+    with pytest.raises(Conflict):
+        services.rotate_key(actor_of(edda, team), edda_key.row)
+
+
+def test_an_unknown_grace_changes_nothing(call, edda, edda_key):
+    assert_error(call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "2h"}), 400)
+    assert ApiKey.objects.count() == 1
+    assert ApiKey.objects.get().rotated_at is None
+
+
+def test_a_successor_can_be_rotated_in_its_turn(call, edda, edda_key):
+    second = call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {}).json()["key"]
+    third = call(second["key"], "POST /api/api-keys/current/rotate", {}).json()["key"]
+    assert third["replaces"] == second["keyId"]
+    assert third["keyId"] != second["keyId"]
+
+
+def test_a_key_older_than_90_days_says_so(edda_key):
+    assert not edda_key.row.is_due_for_rotation
+    edda_key.row.created_at = timezone.now() - timedelta(days=91)
+    assert edda_key.row.is_due_for_rotation
+
+
+# Forms that are sent twice, and values that cannot be opened
+
+
+def test_a_form_that_is_sent_twice_makes_one_key(edda, stan, team):
+    key_id = uuid.uuid4()
+    first = services.create_key(actor_of(edda, team), name="once", key_id=key_id)
+    again = services.create_key(actor_of(edda, team), name="once", key_id=key_id)
+    assert first == again
+    with pytest.raises(Conflict):
+        services.create_key(actor_of(stan), name="once", key_id=key_id)
+
+
+def test_a_key_that_cannot_be_decrypted_is_listed_without_value_and_refused(call, edda, edda_key, settings):
+    good = settings.API_KEY_ENCRYPTION_KEYS
+    settings.API_KEY_ENCRYPTION_KEYS = "other:" + "A" * 43 + "="
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+    [shown] = call(edda, "GET /api/api-keys").json()["keys"]
+    assert shown["key"] is None
+    assert call(edda, f"GET /api/api-keys/{edda_key.id}").json()["key"] is None
+    settings.API_KEY_ENCRYPTION_KEYS = good
+    assert call(edda_key, SUMMARY).status_code == 200
+
+
+def test_a_deactivated_creator_ends_their_keys_at_once_and_coming_back_revives_them(call, edda, edda_key):
+    type(edda).objects.update(is_active=False)
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+    type(edda).objects.update(is_active=True)
+    assert call(edda_key, SUMMARY).status_code == 200
+
+
+def test_a_suspended_workspace_refuses_its_keys(call, team, edda_key):
+    type(team).objects.update(suspended_at=Now())
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+
+
+def test_a_key_of_somebody_who_is_no_member_is_refused(call, team, edda, edda_key):
+    team.memberships.filter(user=edda).delete()
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+
+
+def test_the_database_holds_neither_value_nor_name_of_the_secret(edda_key):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT row_to_json(k)::text FROM apikeys_apikey k")
+        row = cursor.fetchone()[0]
+    assert str(edda_key)[11:] not in row
+    assert str(edda_key).encode().hex() not in row
+
+
+def test_listing_is_a_constant_number_of_queries(call, edda, team, django_assert_max_num_queries):
+    actor = actor_of(edda, team)
+    make_key(actor)
+    call(edda, "GET /api/api-keys")  # the session and the statements are there
+    with django_assert_max_num_queries(12) as one:
+        call(edda, "GET /api/api-keys")
+    for _ in range(60):
+        make_key(actor)
+    with django_assert_max_num_queries(len(one)) as many:
+        assert len(call(edda, "GET /api/api-keys").json()["keys"]) == 61
+    assert len(many) <= len(one)
+
+
+def test_clean_name_refuses_what_cannot_be_shown():
+    for name in ("", "\n", "a\u202eb", "x" * 101):
+        with pytest.raises(Invalid):
+            services.clean_name(name)
+    assert services.clean_name("Zoë’s  GPU") == "Zoë’s GPU"
+
+
+def test_keys_print_as_their_prefix(edda_key):
+    assert isinstance(edda_key, Key)
+    assert str(edda_key) not in repr(edda_key) + str(edda_key.row)
