@@ -72,7 +72,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         if len(search_term) > 11 and search_term.startswith("ul_"):
             self.message_user(
                 request,
-                "Search by the first 11 characters. A whole key that was pasted is in the browser's history: revoke it.",
+                "Search by the first 11 characters. A whole key, once pasted, is in the browser's history: revoke it.",
                 messages.WARNING,
             )
             search_term = search_term[:11]

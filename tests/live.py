@@ -1,4 +1,4 @@
-"""Real servers for tests: Keyhouse as `make run` starts it, and a Redis of our own, each on a free port of 127.0.0.1."""
+"""Real servers for tests: Keyhouse as `make run` starts it, and a Redis of our own, on free ports of 127.0.0.1."""
 
 import os
 import re

@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apikeys import tokens
 from apikeys.models import ApiKey
-from tests.conftest import actor_of, make_key, make_user
+from tests.conftest import make_user
 from workspaces.models import Activity
 
 LIST = "/admin/apikeys/apikey/"

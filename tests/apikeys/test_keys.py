@@ -54,7 +54,7 @@ def test_bad_input_is_told_and_makes_nothing(call, edda, team, body):
 
 
 def test_a_name_may_not_be_the_value_of_a_key(call, edda, edda_key):
-    answer = call(edda, "POST /api/api-keys", {"name": f"my {str(edda_key)}"})
+    answer = call(edda, "POST /api/api-keys", {"name": f"my {edda_key!s}"})
     assert_error(answer, 400)
     assert str(edda_key) not in answer.content.decode()
 
