@@ -22,7 +22,8 @@ proc_name = "keyhouse"
 control_socket_disable = True
 
 
-def post_fork(server: Any, worker: Any) -> None:
+def pre_fork(server: Any, worker: Any) -> None:
+    """A connection that the start of the server has used must not be shared with workers."""
     from django.db import connections
 
     connections.close_all()
