@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from accounts import tabs, views
 
-        tabs.register("profile", "Profile", views.profile, order=90)
+        tabs.register("profile", "Profile", views.profile, order=90, icon="person")

@@ -12,6 +12,7 @@ class Tab:
     label: str
     view: Callable
     order: int
+    icon: str
 
     @property
     def url(self) -> str:
@@ -21,9 +22,9 @@ class Tab:
 _tabs: dict[str, Tab] = {}
 
 
-def register(slug: str, label: str, view: Callable, *, order: int) -> None:
+def register(slug: str, label: str, view: Callable, *, order: int, icon: str) -> None:
     """Add a tab; `view` answers `/settings?tab=<slug>` and says itself who may open it."""
-    _tabs[slug] = Tab(slug, label, view, order)
+    _tabs[slug] = Tab(slug, label, view, order, icon)
 
 
 def find(slug: str) -> Tab | None:

@@ -9,4 +9,4 @@ class ApiKeysConfig(AppConfig):
         from accounts import tabs
         from apikeys import checks, views  # noqa: F401
 
-        tabs.register("api-keys", "API Keys", views.key_list, order=10)
+        tabs.register("api-keys", "API Keys", views.key_list, order=10, icon="key")

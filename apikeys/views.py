@@ -155,6 +155,7 @@ def cards_of(actor: Actor, keys: list[ApiKey], *, with_values: bool) -> list[dic
         {
             "key": key,
             "value": values.get(key.pk),
+            "value_id": f"value-{key.pk}",
             "seen": seen.get(key.pk),
             "successor": successors.get(key.pk),
             "is_active": key.is_active(now),
