@@ -49,6 +49,5 @@ def when(moment: datetime | None, never: str = "never") -> str:
     else:
         text = f"in {timeuntil(moment, now, depth=1)}"
     exact = moment.astimezone(timezone.get_default_timezone())
-    return format_html(
-        '<time datetime="{}" title="{:%-d %B %Y, %H:%M:%S} UTC">{}</time>', exact.isoformat(), exact, text
-    )
+    spoken = f"{exact:%-d %B %Y, %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact.isoformat(), spoken, text)
