@@ -6,6 +6,7 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 
 from accounts import names, signals
+from config.redaction import refuse_keys
 
 
 class Name(models.Model):
@@ -29,7 +30,7 @@ class User(AbstractUser):
         error_messages={"unique": names.TAKEN},
         help_text="4 to 32 of a-z, 0-9 and hyphens. It cannot be changed later.",
     )
-    name = models.CharField("display name", max_length=100, blank=True)
+    name = models.CharField("display name", max_length=100, blank=True, validators=[refuse_keys])
     email = models.EmailField("e-mail address", blank=True)
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]

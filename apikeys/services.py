@@ -14,6 +14,7 @@ from apikeys import tokens
 from apikeys.keyring import Undecryptable, keyring
 from apikeys.models import ApiKey, ApiKeyQuerySet, KeyReveal
 from config.errors import Conflict, Invalid, NotFound
+from config.redaction import redact
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
 
@@ -88,7 +89,7 @@ def revoke_key(actor: Actor, key: ApiKey, *, reason: str = "") -> bool:
         actor.require(Right.MANAGE_KEYS)
     _finish_due(actor)
     ended = ApiKey.objects.filter(pk=key.pk, workspace=actor.workspace, revoked_at=None).update(
-        revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b""
+        revoked_at=Now(), revoked_by=actor.user, revoke_reason=redact(reason)[:200], ciphertext=b""
     )
     if ended:
         activity.record(actor, "key.revoked", key, reason=reason)
@@ -107,7 +108,7 @@ def revoke_as_operator(
     keys = ApiKey.objects.select_for_update(of=("self",)).filter(pk__in=list(key_ids), revoked_at=None)
     ended = list(keys.select_related("workspace").order_by("pk"))
     ApiKey.objects.filter(pk__in=[key.pk for key in ended]).update(
-        revoked_at=Now(), revoked_by=operator, revoke_reason=reason[:200], ciphertext=b""
+        revoked_at=Now(), revoked_by=operator, revoke_reason=redact(reason)[:200], ciphertext=b""
     )
     for key in ended:
         actor = Actor(operator, key.workspace, Role.OWNER, address=address, client=client)

@@ -1,12 +1,13 @@
 """The format of a key's value: `ul_` and 40 hexadecimal digits, 160 bits from the operating system."""
 
 import hashlib
-import re
 import secrets
 
+from config.redaction import SHOWN, TOKEN
+
 LENGTH = 43
-PREFIX_LENGTH = 11  # what lists and logs show
-FORMAT = re.compile(r"ul_[0-9a-f]{40}")
+PREFIX_LENGTH = SHOWN
+FORMAT = TOKEN
 
 
 def new_token() -> str:

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from config.logs import redact
+from config.redaction import redact
 
 MAX_LENGTH = 120
 

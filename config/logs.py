@@ -1,17 +1,11 @@
 """Logs and error reports without key values."""
 
 import logging
-import re
 from typing import Any
 
 from django.views.debug import SafeExceptionReporterFilter
 
-TOKEN = re.compile(r"ul_[0-9a-f]{40}")
-
-
-def redact(text: str) -> str:
-    """`text` with the secret part of every API key blotted out; the prefix that the UI shows stays."""
-    return TOKEN.sub(lambda match: match[0][:11] + "[redacted]", text)
+from config.redaction import redact
 
 
 class RedactingFormatter(logging.Formatter):

@@ -1,5 +1,6 @@
 """Real servers for tests: Keyhouse as `make run` starts it, and a Redis of our own, on free ports of 127.0.0.1."""
 
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "API_KEY_ENCRYPTION_KEYS", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL")
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, with its address
 
 
 def free_port() -> int:

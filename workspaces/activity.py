@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from config.redaction import redact
 from workspaces.access import Actor
 from workspaces.models import Activity
 
@@ -17,5 +18,9 @@ def record(actor: Actor, kind: str, target: Any = None, **details: Any) -> None:
         client=actor.client,
         target_id=str(target.pk) if target is not None else "",
         target_name=str(target)[:200] if target is not None else "",
-        details={name: value for name, value in details.items() if value not in (None, "")},
+        details={name: _clean(value) for name, value in details.items() if value not in (None, "")},
     )
+
+
+def _clean(value: Any) -> Any:
+    return redact(value) if isinstance(value, str) else value

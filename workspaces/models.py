@@ -7,6 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.names import MAX_LENGTH, validate_name
+from config.redaction import refuse_keys
 from workspaces.access import Role
 
 
@@ -15,7 +16,7 @@ class Workspace(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.CharField("URL name", max_length=MAX_LENGTH, unique=True, validators=[validate_name])
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, validators=[refuse_keys])
     is_personal = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True)
