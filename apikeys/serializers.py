@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from apikeys.models import ApiKey
 from apikeys.services import GRACES, NAME_LENGTH
+from config.serializers import StrictSerializer, StringField
 
 
 class KeySerializer(serializers.ModelSerializer):
@@ -55,19 +56,8 @@ class KeyWithValueSerializer(KeySerializer):
         return super().to_representation(instance) | {"key": self.context["values"].get(instance.pk)}
 
 
-class StrictSerializer(serializers.Serializer):
-    """Refuses fields that it does not know, instead of ignoring a typing error."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = set(data) - set(self.fields)
-            if unknown:
-                raise serializers.ValidationError({name: ["There is no such field."] for name in sorted(unknown)})
-        return super().to_internal_value(data)
-
-
 class NewKeySerializer(StrictSerializer):
-    name = serializers.CharField(max_length=NAME_LENGTH, help_text="What the key is for; need not be unique.")
+    name = StringField(max_length=NAME_LENGTH, help_text="What the key is for; need not be unique.")
 
 
 class RotateSerializer(StrictSerializer):

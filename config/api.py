@@ -7,7 +7,8 @@ from typing import Any
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions, serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -36,7 +37,7 @@ class Allowed(BasePermission):
     def has_permission(self, request: Any, view: Any) -> bool:
         handler = getattr(view, request.method.lower(), None)
         if handler is None or request.method == "OPTIONS":
-            return True  # DRF answers 405, or the description of the view
+            return True  # DRF answers 405
         right = handler.allowed_right
         if right is PUBLIC:
             return True
@@ -57,6 +58,7 @@ class ApiView(APIView):
     """A JSON view. Each handler says `@allow(...)` and, unless it is free, `@rate_limit(...)`."""
 
     permission_classes = (Allowed,)
+    metadata_class = None  # OPTIONS is a 405: the OpenAPI document describes the API
 
     def validated(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
         """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field."""
@@ -125,7 +127,7 @@ def as_service_error(exception: BaseException) -> errors.ServiceError:
             return errors.Invalid("The request's body is not JSON that can be read")
         case exceptions.APIException():
             return _other(exception.status_code, "ERROR", str(exception.detail))
-        case SuspiciousOperation() | BadRequest():
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return errors.Invalid("The request cannot be understood")
     return errors.ServiceError()
 
