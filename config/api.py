@@ -11,6 +11,7 @@ from django.http import Http404, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions, serializers
 from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -59,6 +60,12 @@ class ApiView(APIView):
 
     permission_classes = (Allowed,)
     metadata_class = None  # OPTIONS is a 405: the OpenAPI document describes the API
+    _renderer = JSONRenderer()
+    rate_limit_headers: dict[str, str] | None = None  # of this request, set by `@rate_limit`
+
+    def perform_content_negotiation(self, request: Any, force: bool = False) -> tuple[Any, str]:
+        """JSON, whatever the caller would accept: there is nothing else to choose, and errors must be JSON, too."""
+        return self._renderer, "application/json"
 
     def validated(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
         """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field."""
@@ -74,10 +81,10 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
-        limit_headers = getattr(request, "rate_limit_headers", None)
+        limit_headers = self.rate_limit_headers
         if limit_headers and response.status_code not in (401, 403):
             for name, value in limit_headers.items():
-                response.headers.setdefault(name, value)
+                response[name] = value
         return response
 
 

@@ -8,7 +8,6 @@ window (which the package reports as 0 seconds away), and a store that is away (
 import functools
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -28,7 +27,7 @@ def rate_limit(category: str) -> Callable:
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
         def limited(view, request, *args, **kwargs):
-            request.rate_limit_headers = count(request, category)
+            view.rate_limit_headers = count(request._request, category)
             return handler(view, request, *args, **kwargs)
 
         limited.rate_limit_category = category  # type: ignore[attr-defined]
@@ -50,20 +49,13 @@ def count(request: Any, category: str) -> dict[str, str]:
     # The package's window lasts until the end of the second that it names, so it is over one second later.
     seconds_left = max(1, usage["time_left"] + 1)
     remaining = max(0, limit - usage["count"])
-    reset = datetime.fromtimestamp(int(time.time()) + seconds_left, UTC).isoformat().replace("+00:00", "Z")
-    headers = dict(
-        zip(
-            HEADERS,
-            (
-                str(limit),
-                str(remaining),
-                reset,
-                f'"{category}";q={limit};w={window_seconds}',
-                f'"{category}";r={remaining};t={seconds_left}',
-            ),
-            strict=True,
-        )
-    )
+    headers = {
+        "X-RateLimit-Limit": str(limit),
+        "X-RateLimit-Remaining": str(remaining),
+        "X-RateLimit-Reset": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(time.time()) + seconds_left)),
+        "RateLimit-Policy": f'"{category}";q={limit};w={window_seconds}',
+        "RateLimit": f'"{category}";r={remaining};t={seconds_left}',
+    }
     if usage["should_limit"]:
         details = {"category": category, "limit": limit, "window": window_seconds}
         actor = getattr(request, "actor", None)

@@ -118,7 +118,7 @@ class RedisCounters(CountOnce, BaseCache):
         self._connection = pool.make_connection()
 
     def _count(self, key: str, amount: int, seconds: float) -> int:
-        command = ("EVAL", self.SCRIPT, 1, key, amount, int(seconds))
+        command = self._pack(key, amount, int(seconds))
         try:
             return self._call(command)
         except (redis.ConnectionError, OSError) as error:
@@ -130,9 +130,16 @@ class RedisCounters(CountOnce, BaseCache):
             self._connection.disconnect()
             raise
 
-    def _call(self, command: tuple) -> int:
-        self._connection.send_command(*command)
+    def _call(self, command: bytes) -> int:
+        self._connection.send_packed_command([command])
         return self._connection.read_response()
+
+    _HEAD = f"*6\r\n$4\r\nEVAL\r\n${len(SCRIPT)}\r\n{SCRIPT}\r\n$1\r\n1\r\n"
+
+    def _pack(self, *arguments: str | int) -> bytes:
+        """The command in Redis' protocol; all but the last three words are always the same."""
+        words = [str(argument) for argument in arguments]
+        return (self._HEAD + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)).encode("ascii")
 
 
 class DiskCounters(CountOnce, diskcache.DjangoCache):
