@@ -27,6 +27,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         django.db.OperationalError while the database is away, which is answered with 503: a client that gets a 401
         drops its key for good.
         """
+        request = request._request  # Django's own: DRF's passes each attribute on
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
@@ -37,7 +38,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         if actor is None:
             count_failure(request)
             raise Unauthenticated(INVALID)
-        request._request.actor = actor
+        request.actor = actor
         return actor.user, actor.key
 
     def authenticate_header(self, request: Any) -> str:

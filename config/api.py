@@ -36,13 +36,14 @@ class Allowed(BasePermission):
     """Asks the actor for the right that `@allow` put on the handler. 401 without an actor, 403 without the right."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
+        request = request._request
         handler = getattr(view, request.method.lower(), None)
         if handler is None or request.method == "OPTIONS":
             return True  # DRF answers 405
         right = handler.allowed_right
         if right is PUBLIC:
             return True
-        actor = getattr(request._request, "actor", None)
+        actor = getattr(request, "actor", None)
         if actor is None:
             raise errors.Unauthenticated
         actor.require(right)
@@ -60,6 +61,7 @@ class ApiView(APIView):
 
     permission_classes = (Allowed,)
     metadata_class = None  # OPTIONS is a 405: the OpenAPI document describes the API
+    default_response_headers: dict[str, str] = {}  # type: ignore[assignment]  # `Allow` goes with a 405 only
     _renderer = JSONRenderer()
     rate_limit_headers: dict[str, str] | None = None  # of this request, set by `@rate_limit`
 
@@ -97,6 +99,8 @@ def no_store(response: Response) -> Response:
 def exception_handler(exception: Exception, context: dict[str, Any]) -> Response:
     """Turn any exception of an API view into an answer in the documented format."""
     error = as_service_error(exception)
+    if error.status == 405:
+        error.headers["Allow"] = ", ".join(m for m in context["view"].allowed_methods if m != "OPTIONS")
     if error.status >= 500:
         log.error("%s in %s", type(exception).__name__, context.get("view"), exc_info=exception)
     return Response(error.as_json(), status=error.status, headers=error.headers)

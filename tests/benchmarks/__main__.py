@@ -5,6 +5,7 @@ The variants take turns in blocks; each figure is the median over the rounds, wi
 """
 
 import argparse
+import gc
 import io
 import os
 import shutil
@@ -58,6 +59,8 @@ def run(options: argparse.Namespace) -> None:
     requests = data.prepare(options.keys)
     from config.wsgi import application
 
+    gc.collect()
+    gc.freeze()  # as the server does
     print(f"\n{options.keys:,} rows in each table, {options.rounds} rounds of {options.block} requests each\n")
     compare(application, requests, options)
     growth(application, options, data)

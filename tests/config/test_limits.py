@@ -202,3 +202,9 @@ def test_a_nonsense_rate_stops_the_start_with_one_clear_sentence(tmp_path):
     assert done.returncode != 0
     assert "RATE_LIMIT_UPLOAD" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_method_that_is_not_answered_names_those_that_are(call, edda_key):
+    answer = call(edda_key, "PATCH /api/api-keys")
+    assert_error(answer, 405, code="METHOD_NOT_ALLOWED")
+    assert answer["Allow"] == "GET, POST, DELETE, HEAD"
