@@ -15,9 +15,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import BooleanField, ExpressionWrapper, Model, OuterRef, Q, Subquery
 from django.db.models.base import ModelState
 from django.db.models.functions import Now
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError
 from psycopg.adapt import Transformer
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ConnStatus, ExecStatus, Format
 
 from apikeys.models import ApiKey
 from workspaces.models import Membership, Workspace
@@ -85,8 +85,9 @@ def find(digest: bytes) -> Found | None:
     database = connections[DEFAULT_DB_ALIAS]  # django.db.connection would look this up at each use
     try:
         row = _run(database, digest)
-    except (OperationalError, InterfaceError):
-        # A connection from before a restart of PostgreSQL: this is cheaper than asking it before each request.
+    except (DatabaseError, InterfaceError):
+        # A connection from before a restart of PostgreSQL, or a statement prepared before a migration changed a
+        # column: to try again on a new connection is cheaper than to ask before each request.
         if database.in_atomic_block:
             raise
         database.close()
@@ -98,9 +99,7 @@ def _run(database: Any, digest: bytes) -> tuple[Any, ...] | None:
     if database.connection is None:
         database.ensure_connection()
     with database.wrap_database_errors:
-        result = _execute(database.connection, digest)
-        if result.status != ExecStatus.TUPLES_OK:
-            raise psycopg.errors.error_from_result(result)
+        result = _checked(database.connection, _execute(database.connection, digest), ExecStatus.TUPLES_OK)
     database.health_check_done = True  # it has just answered
     if not result.ntuples:
         return None
@@ -114,11 +113,18 @@ def _execute(link: psycopg.Connection, digest: bytes) -> Any:
     if not settings.PREPARED_STATEMENTS:
         return link.pgconn.exec_params(statement(), [digest], [_BYTEA], [Format.BINARY], Format.BINARY)
     if not hasattr(link, _PREPARED):
-        result = link.pgconn.prepare(_PREPARED.encode(), statement(), [_BYTEA])
-        if result.status != ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
+        _checked(link, link.pgconn.prepare(_PREPARED.encode(), statement(), [_BYTEA]), ExecStatus.COMMAND_OK)
         setattr(link, _PREPARED, True)
     return link.pgconn.exec_prepared(_PREPARED.encode(), [digest], [Format.BINARY], Format.BINARY)
+
+
+def _checked(link: psycopg.Connection, result: Any, wanted: ExecStatus) -> Any:
+    """`result`, or its error. libpq makes up the result of a lost connection, without the code that names the error."""
+    if result.status == wanted:
+        return result
+    if link.pgconn.status == ConnStatus.BAD:
+        raise psycopg.OperationalError(result.get_error_message())
+    raise psycopg.errors.error_from_result(result)
 
 
 def _build(row: tuple[Any, ...]) -> Found:
