@@ -11,6 +11,14 @@ from config.errors import ServiceError
 from config.views import error_answer
 
 
+def takes_short_chain(environ: dict[str, Any]) -> bool:
+    """Is this a program's call, to be answered without sessions and the like? The documentation is a page."""
+    path = environ["PATH_INFO"]
+    if not path.startswith("/api/") or path == "/api/docs":
+        return False
+    return "HTTP_AUTHORIZATION" in environ or settings.SESSION_COOKIE_NAME not in environ.get("HTTP_COOKIE", "")
+
+
 class ApiHeadersMiddleware:
     """What SecurityMiddleware and the like would add to an answer in JSON. The whole chain for calls with a key."""
 

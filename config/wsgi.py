@@ -15,6 +15,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 django.setup(set_prefix=False)
 
+from config.middleware import takes_short_chain
 from config.startup import refuse_wrong_encryption_key
 
 
@@ -34,8 +35,4 @@ _api = ApiHandler()
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:
     """Answer one request (PEP 3333)."""
-    if environ["PATH_INFO"].startswith("/api/") and (
-        "HTTP_AUTHORIZATION" in environ or settings.SESSION_COOKIE_NAME not in environ.get("HTTP_COOKIE", "")
-    ):
-        return _api(environ, start_response)
-    return _pages(environ, start_response)
+    return (_api if takes_short_chain(environ) else _pages)(environ, start_response)

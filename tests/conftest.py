@@ -19,6 +19,7 @@ from django.test.client import ClientHandler
 from accounts.models import User
 from apikeys import services, tokens, usage
 from apikeys.models import ApiKey
+from config.middleware import takes_short_chain
 from workspaces.access import Actor, Role
 from workspaces.models import Membership, Workspace
 from workspaces.services import actor_in, create_team
@@ -37,8 +38,7 @@ class DispatchingHandler(ClientHandler):
             self.short.load_middleware()
 
     def get_response(self, request: Any) -> Any:
-        has_session = settings.SESSION_COOKIE_NAME in request.META.get("HTTP_COOKIE", "")
-        if request.path.startswith("/api/") and ("HTTP_AUTHORIZATION" in request.META or not has_session):
+        if takes_short_chain(request.META):
             return self.short.get_response(request)
         return super().get_response(request)
 
