@@ -1,173 +1,157 @@
-"""Rows in bulk, with one real key among them for each way of authentication."""
+"""Databases full of keys: one for each number of rows, kept for the next run, and the credentials to use in them.
 
-import uuid
+Person number n owns personal workspace number n and has one token of each rival; key number n belongs to one of
+them. Everything follows from the numbers, so that a later run knows the credentials without having stored them.
+"""
+
+import hashlib
+import time
 from typing import Any
 
-import psycopg
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connection
-from django.utils import timezone
-from knox.models import AuthToken
-from rest_framework.authtoken.models import Token
+from django.core.management import call_command
+from django.db import connection, connections
 
 from accounts.models import User
 from apikeys import services, tokens
-from apikeys.keyring import binding, keyring
+from apikeys.keyring import keyring
 from apikeys.models import ApiKey
-from workspaces.services import actor_in
+from workspaces.access import Role
+from workspaces.models import Membership
+from workspaces.services import actor_in, create_team
 
-BASE = {
-    "REQUEST_METHOD": "GET",
-    "SCRIPT_NAME": "",
-    "SERVER_NAME": "localhost",
-    "SERVER_PORT": "8000",
-    "SERVER_PROTOCOL": "HTTP/1.1",
-    "HTTP_HOST": "localhost:8000",
-    "HTTP_USER_AGENT": "python-httpx/0.28.1",
-    "HTTP_ACCEPT": "*/*",
-    "HTTP_ACCEPT_ENCODING": "gzip, deflate",
-    "REMOTE_ADDR": "127.0.0.1",
-    "QUERY_STRING": "",
-    "wsgi.version": (1, 0),
-    "wsgi.url_scheme": "http",
-    "wsgi.errors": None,
-    "wsgi.multithread": True,
-    "wsgi.multiprocess": True,
-    "wsgi.run_once": False,
-}
+PEOPLE = 1_000_000  # at most so many; more keys than that are shared among them
+USED = 1000  # different keys, evenly spread over the table, take turns in the requests
 
-
-class Request:
-    def __init__(self, path: str, **headers: str):
-        self.path, self.headers = path, headers
-        self.schema = "public"
-
-    def environ(self) -> dict[str, Any]:
-        return BASE | {"PATH_INFO": self.path} | self.headers
-
-    def backend(self) -> int:
-        connection.ensure_connection()
-        return connection.connection.info.backend_pid
-
-    def activate(self) -> None:
-        """Let the request find its own table of keys."""
-        connection.close()
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET search_path = {self.schema}, public")
-            cursor.execute("SELECT 1")
-        connection.health_check_done = True
-
-
-def prepare(count: int) -> dict[str, Request]:
-    """`count` rows in each table, and the request of each variant."""
-    person = User.objects.filter(username="alice").first() or User.objects.create_user("alice")
-    actor = actor_in(person, "alice")
-    fill_keys(count, actor)
-    # One person's many tokens make knox slow by themselves; here each token is a person's own.
-    fill("accounts_user", count, PEOPLE, [])
-    fill("authtoken_token", count, TOKENS, [])
-    fill("knox_authtoken", count, KNOX, [])
-    with connection.cursor() as cursor:
-        for table in ("apikeys_apikey", "accounts_user", "authtoken_token", "knox_authtoken"):
-            cursor.execute(f"VACUUM ANALYZE {table}")
-    _, key = services.create_key(actor, name="benchmark")
-    Token.objects.filter(user=person).delete()
-    token = Token.objects.create(user=person)
-    AuthToken.objects.filter(user=person).delete()
-    _, knox = AuthToken.objects.create(user=person, expiry=None)
-    bearer = {"HTTP_AUTHORIZATION": f"Bearer {key}"}
-    plain = {"HTTP_AUTHORIZATION": f"Token {token.key}"}
-    return {
-        "floor": Request("/api/bench/floor"),
-        "ours": Request("/api/bench/ours", **bearer),
-        "token": Request("/api/bench/token", **plain),
-        "token-throttled": Request("/api/bench/token-throttled", **plain),
-        "knox": Request("/api/bench/knox", HTTP_AUTHORIZATION=f"Token {knox}"),
-    }
-
-
-def two_tables(count: int) -> tuple[Request, Request]:
-    """A request for a table of 1,000 keys and one for the large table: the same key in both."""
-    person = User.objects.get(username="alice")
-    key, token = services.create_key(actor_in(person, "alice"), name="in both tables")
-    with connection.cursor() as cursor:
-        cursor.execute("DROP SCHEMA IF EXISTS small CASCADE")
-        cursor.execute("CREATE SCHEMA small")
-        cursor.execute("CREATE TABLE small.apikeys_apikey (LIKE public.apikeys_apikey INCLUDING ALL)")
-        cursor.execute("INSERT INTO small.apikeys_apikey SELECT * FROM public.apikeys_apikey LIMIT 999")
-        cursor.execute(
-            "INSERT INTO small.apikeys_apikey SELECT * FROM public.apikeys_apikey WHERE id = %s ON CONFLICT DO NOTHING",
-            [key.pk],
-        )
-        cursor.execute("ANALYZE small.apikeys_apikey")
-    small, large = (Request("/api/bench/ours", HTTP_AUTHORIZATION=f"Bearer {token}") for _ in range(2))
-    small.schema = "small"
-    return small, large
-
-
-def list_of_1000() -> Request:
-    """A person's request for the 1,000 keys of their workspace."""
-    person = User.objects.filter(username="lister").first() or User.objects.create_user("lister")
-    actor = actor_in(person, "lister")
-    for n in range(1000 - ApiKey.objects.filter(workspace=actor.workspace).count()):
-        services.create_key(actor, name=f"key {n}")
-    session = SessionStore()
-    session["_auth_user_id"] = str(person.pk)
-    session["_auth_user_backend"] = "allauth.account.auth_backends.AuthenticationBackend"
-    session["_auth_user_hash"] = person.get_session_auth_hash()
-    session.save()
-    return Request("/api/api-keys", HTTP_COOKIE=f"keyhouse_session={session.session_key}")
-
-
-def fill_keys(count: int, actor: Any) -> None:
-    """Bring the keys to `count`, all of them real: the start of the server looks whether they can be decrypted."""
-    there = ApiKey.objects.count()
-    if there >= count:
-        return
-    print("filling apikeys_apikey …", flush=True)
-    ring, now = keyring(), timezone.now()
-    columns = "id, workspace_id, creator_id, name, prefix, digest, ciphertext, encryption_key_id, created_at, "
-    columns += "revoke_reason, refused_address"
-    connection.ensure_connection()
-    with (
-        psycopg.Cursor(connection.connection) as cursor,
-        cursor.copy(f"COPY apikeys_apikey ({columns}) FROM STDIN (FORMAT binary)") as copy,
-    ):
-        copy.set_types("uuid uuid uuid text text bytea bytea text timestamptz text text".split())
-        for _ in range(count - there):
-            token = tokens.new_token()
-            row_id, digest = uuid.uuid4(), tokens.digest(token)
-            binding_ = binding(row_id, actor.workspace.pk, actor.user.pk, digest)
-            key_id, blob = ring.encrypt(token, binding_)
-            copy.write_row(
-                (row_id, actor.workspace.pk, actor.user.pk, "bulk", token[:11], digest, blob, key_id, now, "", "")
-            )
-
-
-def fill(table: str, count: int, statement: str, params: list[Any]) -> None:
-    """Bring a table to about `count` rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {table}")
-        there = cursor.fetchone()[0]
-        if there < count:
-            print(f"filling {table} …", flush=True)
-            cursor.execute("SET session_replication_role = replica")  # no triggers, no foreign keys: it is a benchmark
-            cursor.execute(statement, [*params, there, count])
-            cursor.execute("SET session_replication_role = origin")
-
-
-PEOPLE = """
+# No triggers and no foreign keys while filling: the rows fit by construction.
+FILL = """
+SET session_replication_role = replica;
+SET synchronous_commit = off;
+INSERT INTO accounts_name (name) SELECT 'u' || n FROM generate_series(1000000001, 1000000000 + {people}) n;
 INSERT INTO accounts_user (id, username, name, email, password, is_superuser, is_staff, is_active, date_joined)
-SELECT md5('u' || n)::uuid, 'u' || lpad(n::text, 9, '0'), '', '', '!', false, false, true, now()
-FROM generate_series(%s::bigint, %s::bigint) n ON CONFLICT DO NOTHING
+    SELECT md5('user' || n)::uuid, 'u' || 1000000000 + n, 'Person ' || n, n || '@example.org', '!', false, false, true,
+    now() FROM generate_series(1, {people}) n;
+INSERT INTO workspaces_workspace (id, slug, name, is_personal)
+    SELECT md5('workspace' || n)::uuid, 'u' || 1000000000 + n, 'Person ' || n, true FROM generate_series(1, {people}) n;
+INSERT INTO workspaces_membership (workspace_id, user_id, role)
+    SELECT md5('workspace' || n)::uuid, md5('user' || n)::uuid, 4 FROM generate_series(1, {people}) n;
+INSERT INTO apikeys_apikey (id, workspace_id, creator_id, name, prefix, digest, ciphertext, encryption_key_id,
+    revoke_reason, refused_address)
+    SELECT md5('key' || n)::uuid, md5('workspace' || owner)::uuid, md5('user' || owner)::uuid, 'Key ' || n,
+    left(token, 11), sha256(token::bytea),
+    '\\x01'::bytea || sha512(token::bytea) || '\\x00010203040506'::bytea, '{encryption_key_id}', '', ''
+    FROM (SELECT n, (n - 1) % {people} + 1 AS owner, 'ul_' || left(encode(sha256(('key' || n)::bytea), 'hex'), 40)
+    AS token FROM generate_series(1, {keys}) n) numbered;
 """
-TOKENS = """
+FILL_RIVALS = """
+SET session_replication_role = replica;
+SET synchronous_commit = off;
 INSERT INTO authtoken_token (key, created, user_id)
-SELECT left(encode(sha256(n::text::bytea), 'hex'), 40), now(), md5('u' || n)::uuid
-FROM generate_series(%s::bigint, %s::bigint) n ON CONFLICT DO NOTHING
-"""
-KNOX = """
+    SELECT left(encode(sha256(('token' || n)::bytea), 'hex'), 40), now(), md5('user' || n)::uuid
+    FROM generate_series(1, {people}) n;
 INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
-SELECT encode(sha512(n::text::bytea), 'hex'), left(encode(sha256(('t' || n)::bytea), 'hex'), 15), md5('u' || n)::uuid,
-    now(), NULL FROM generate_series(%s::bigint, %s::bigint) n ON CONFLICT DO NOTHING
+    SELECT encode(sha512(token::bytea), 'hex'), left(token, 15), md5('user' || n)::uuid, now(),
+    now() + interval '10 years'
+    FROM (SELECT n, encode(sha256(('knox' || n)::bytea), 'hex') AS token FROM generate_series(1, {people}) n) numbered;
 """
+
+
+class Database:
+    """The database with `keys` rows of keys. `use` makes it the one that the product talks to."""
+
+    def __init__(self, keys: int, *, rivals: bool):
+        self.keys, self.people, self.rivals = keys, min(keys, PEOPLE), rivals
+        self.name = f"keyhouse_{keys}{'_rivals' if rivals else ''}"
+        self.connection = connections.create_connection("default")
+        self.connection.settings_dict = self.connection.settings_dict | {"NAME": self.name}
+        self.numbers = [1 + i * keys // min(USED, keys) for i in range(min(USED, keys))]
+
+    def use(self) -> None:
+        connections["default"] = self.connection
+
+    def prepare(self) -> None:
+        """Fill it, unless an earlier run has done so."""
+        with connections.create_connection("default").cursor() as cursor:  # the server's first database
+            cursor.execute(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [self.name]
+            )
+            if cursor.fetchone() != ("complete",):
+                cursor.execute(f"DROP DATABASE IF EXISTS {self.name}")
+                cursor.execute(f"CREATE DATABASE {self.name}")
+        self.use()
+        call_command("migrate", verbosity=0)
+        if not User.objects.exists():
+            self._fill()
+            with connection.cursor() as cursor:
+                cursor.execute(f"COMMENT ON DATABASE {self.name} IS 'complete'")
+
+    def _fill(self) -> None:
+        print(f"Filling {self.name} …", end=" ", flush=True)
+        begun = time.monotonic()
+        with connection.cursor() as cursor:
+            for script in (FILL, FILL_RIVALS) if self.rivals else (FILL,):
+                cursor.execute(
+                    script.format(people=self.people, keys=self.keys, encryption_key_id=keyring().current_id)
+                )
+            cursor.execute("RESET session_replication_role")
+            self._encrypt()
+            cursor.execute("VACUUM (ANALYZE, FREEZE)")
+            cursor.execute("CHECKPOINT")
+        print(f"{time.monotonic() - begun:.0f} s", flush=True)
+
+    def _encrypt(self) -> None:
+        """Give the keys that are used their real ciphertext, and the first one, which the start of the server tries."""
+        values = {_id("key", number): key(number) for number in self.numbers}
+        first = ApiKey.objects.order_by("pk").first()
+        number = int(first.name.removeprefix("Key "))
+        values[str(first.pk)] = key(number)
+        rows = list(ApiKey.objects.filter(pk__in=values))
+        assert len(rows) == len(values)
+        for row in rows:
+            row.encryption_key_id, row.ciphertext = keyring().encrypt(values[str(row.pk)], row.binding)
+        ApiKey.objects.bulk_update(rows, ["encryption_key_id", "ciphertext"])
+
+    def owner(self, number: int) -> int:
+        return (number - 1) % self.people + 1
+
+    def credentials(self, kind: str) -> list[str]:
+        """An Authorization header for each of the keys or tokens that are used: of `key`, `token` or `knox`."""
+        if kind == "key":
+            return [f"Bearer {key(number)}" for number in self.numbers]
+        length = 40 if kind == "token" else 64
+        return [f"Token {_hex(kind, self.owner(number))[:length]}" for number in self.numbers]
+
+    def session_with_keys(self, count: int) -> tuple[str, str]:
+        """The cookie of an Editor in a team with `count` keys, and the team's name in addresses."""
+        owner, editor = User.objects.order_by("pk")[:2]
+        membership = Membership.objects.filter(user=editor, workspace__slug="the-team").first()
+        if membership is None:
+            team = create_team(owner, slug="the-team", name="The team")
+            membership = Membership.objects.create(workspace=team, user=editor, role=Role.EDITOR)
+        actor = actor_in(editor, "the-team")
+        for number in range(ApiKey.objects.filter(workspace=actor.workspace).count(), count):
+            services.create_key(actor, name=f"Key {number}")
+        session = SessionStore()
+        session[SESSION_KEY] = str(editor.pk)
+        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        session[HASH_SESSION_KEY] = editor.get_session_auth_hash()
+        session.save()
+        return f"{settings.SESSION_COOKIE_NAME}={session.session_key}", "the-team"
+
+
+def key(number: int) -> str:
+    token = "ul_" + _hex("key", number)[:40]
+    assert tokens.is_token(token)
+    return token
+
+
+def _hex(kind: str, number: int) -> str:
+    return hashlib.sha256(f"{kind}{number}".encode()).hexdigest()
+
+
+def _id(kind: str, number: int) -> Any:
+    from uuid import UUID
+
+    return str(UUID(hashlib.md5(f"{kind}{number}".encode()).hexdigest()))

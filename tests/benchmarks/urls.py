@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
-from config.api import ApiView, allow
+from config.api import PUBLIC, ApiView, allow
 from config.ratelimit import rate_limit
 from config.urls import urlpatterns as product
 
@@ -19,6 +19,14 @@ class Floor(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
+    def get(self, request):
+        return Response(ANSWER)
+
+
+class OursForAll(ApiView):
+    authentication_classes = ()
+
+    @allow(PUBLIC)
     def get(self, request):
         return Response(ANSWER)
 
@@ -45,6 +53,7 @@ class Knox(Token):
 
 urlpatterns = [
     path("api/bench/floor", Floor.as_view()),
+    path("api/bench/ours-for-all", OursForAll.as_view()),
     path("api/bench/ours", Ours.as_view()),
     path("api/bench/token", Token.as_view()),
     path("api/bench/token-throttled", TokenThrottled.as_view()),
