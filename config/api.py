@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config import errors
+from config.parsers import TooLarge
 
 log = logging.getLogger(__name__)
 PUBLIC = object()
@@ -126,7 +127,7 @@ def as_service_error(exception: BaseException) -> errors.ServiceError:
             return errors.NotFound()
         case OperationalError() | InterfaceError():
             return errors.Unavailable()
-        case RequestDataTooBig():
+        case RequestDataTooBig() | TooLarge():
             return _other(413, "PAYLOAD_TOO_LARGE", "The request is too large")
         case exceptions.MethodNotAllowed():
             return _other(405, "METHOD_NOT_ALLOWED", "This address does not answer that method")

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from config.api import PUBLIC, allow
 from config.errors import Invalid
+from config.ratelimit import count
 
 
 def page(right: Any, *methods: str) -> Callable:
@@ -32,6 +33,8 @@ def page(right: Any, *methods: str) -> Callable:
                 if request.method == "POST" and "workspace" not in request.GET:
                     raise Invalid("The form does not say which workspace it is for; please reload the page")
                 request.actor.require(right)  # type: ignore[attr-defined]
+                if request.method == "POST":
+                    count(request, "default")  # together with the person's API calls
             response = view(request, *args, **kwargs)
             if right is not PUBLIC:
                 add_never_cache_headers(response)  # no-store among others: the pages are personal

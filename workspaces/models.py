@@ -38,7 +38,9 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 class Membership(models.Model):
     """What one person is in one workspace."""
 
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="memberships")
+    # No index of its own: the constraint's serves, and PostgreSQL would prefer the smaller one for the look-up of each
+    # request, and read all members of the team to find one.
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="memberships", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     role = models.PositiveSmallIntegerField(choices=Role.choices)
     joined_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -53,6 +53,15 @@ def test_bad_input_is_told_and_makes_nothing(call, edda, team, body):
     assert team.api_keys.count() == 0
 
 
+def test_a_body_that_is_too_large_or_too_deep_is_told_and_costs_nothing(call, edda, team, settings):
+    assert_error(call(edda, "POST /api/api-keys", b"[" * 200_000), 400)
+    assert_error(call(edda, "POST /api/api-keys", b'{"name": ' * 50_000), 400)
+    assert_error(call(edda, "POST /api/api-keys", b'{"name": ' + b"9" * 10_000 + b"}"), 400)
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    assert_error(call(edda, "POST /api/api-keys", {"name": "x" * 2000}), 413, code="PAYLOAD_TOO_LARGE")
+    assert team.api_keys.count() == 0
+
+
 def test_a_name_may_not_be_the_value_of_a_key(call, edda, edda_key):
     answer = call(edda, "POST /api/api-keys", {"name": f"my {edda_key!s}"})
     assert_error(answer, 400)

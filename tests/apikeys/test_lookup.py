@@ -1,10 +1,13 @@
 """The one statement of a request: it answers as the ORM does, and it is the only one."""
 
+import os
+import socket
 import tempfile
 
+import psycopg
 import pytest
 from django.core.cache import caches
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -103,6 +106,51 @@ def test_the_plan_asks_indexes_only(edda, team, edda_key):
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Seq Scan" not in plan
     assert "digest" in plan
+
+
+def end_backend():
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+
+
+def sever_socket():
+    with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as link:
+        link.shutdown(socket.SHUT_RDWR)
+
+
+def forget_statements():
+    connection.cursor().execute("DEALLOCATE ALL")
+
+
+def change_column():
+    """As a migration beside the running server: the prepared statement's columns are others now."""
+    connection.cursor().execute(f"ALTER TABLE {ApiKey._meta.db_table} ALTER COLUMN name TYPE text")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("mishap", [end_backend, sever_socket, forget_statements, change_column])
+def test_a_mishap_between_two_requests_is_not_seen_by_the_second(edda_key, mishap):
+    assert lookup.find(digest_of(edda_key)).is_live
+    mishap()
+    try:
+        assert lookup.find(digest_of(edda_key)).is_live
+    finally:
+        if mishap is change_column:
+            connection.cursor().execute(f"ALTER TABLE {ApiKey._meta.db_table} ALTER COLUMN name TYPE varchar(100)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_is_said_to_be_away(edda_key, monkeypatch):
+    def refuse(parameters):
+        raise OperationalError("nobody listens")
+
+    lookup.find(digest_of(edda_key))
+    sever_socket()
+    with monkeypatch.context() as away:
+        away.setattr(connection, "get_new_connection", refuse)
+        with pytest.raises(OperationalError):
+            lookup.find(digest_of(edda_key))
+    assert lookup.find(digest_of(edda_key)).is_live
 
 
 def statements_sent(link, act):

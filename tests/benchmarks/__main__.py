@@ -40,6 +40,7 @@ def main() -> None:
         "LOG_LEVEL": "ERROR",
         "USAGE_FLUSH_SECONDS": "0",  # written, and measured, between the blocks
     }
+    (options.data_dir / "static").mkdir(parents=True, exist_ok=True)  # whitenoise warns without it
     redis = None
     if shutil.which("redis-server"):
         from tests.live import Redis

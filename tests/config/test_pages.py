@@ -177,6 +177,16 @@ def test_a_viewer_is_told_why_there_are_no_keys(browser, vera, edda_key):
     assert edda_key[:11] not in page
 
 
+def test_forms_count_as_requests_of_the_person(browser, edda, team, settings):
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {"default": (2, 600)}
+    someone = browser(edda)
+    path = "/settings/api-keys/create?workspace=acme"
+    statuses = [someone.send("POST", path, {"name": ""}).status_code for _ in range(4)]
+    assert statuses == [400, 400, 429, 429]
+    assert int(someone.send("POST", path, {"name": ""})["Retry-After"]) >= 1
+    assert someone.get(path).status_code == 200
+
+
 def test_unknown_things_are_pages_that_say_so(browser, edda, edda_key):
     for path in (
         "/nope",
