@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -16,7 +16,7 @@ from apikeys.forms import NewKeyForm, RotateForm
 from apikeys.models import ApiKey, KeyReveal
 from config.context import base_url
 from config.errors import Conflict, Invalid, NotFound
-from config.pages import page
+from config.pages import PageRequest, page
 from workspaces.access import Actor, Right
 
 PAGE_SIZE = 20
@@ -24,9 +24,9 @@ STEPS = ("create", "update", "verify", "revoke")
 
 
 @page(Right.VIEW)
-def key_list(request: HttpRequest) -> HttpResponse:
+def key_list(request: PageRequest) -> HttpResponse:
     """A card for each key: the active ones with their values, or with `?show=revoked` those that ended."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     shows_revoked = request.GET.get("show") == "revoked"
     search = request.GET.get("q", "").replace("\0", "").strip()[:100]
     context: dict[str, Any] = {"tab": "api-keys", "shows_revoked": shows_revoked, "search": search}
@@ -41,9 +41,9 @@ def key_list(request: HttpRequest) -> HttpResponse:
 
 
 @page(Right.MANAGE_KEYS, "GET", "POST")
-def key_create(request: HttpRequest) -> HttpResponse:
+def key_create(request: PageRequest) -> HttpResponse:
     """Ask for a name; then the new key's page shows the value and how to use it."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     form = NewKeyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -58,9 +58,9 @@ def key_create(request: HttpRequest) -> HttpResponse:
 
 
 @page(Right.MANAGE_KEYS)
-def key_detail(request: HttpRequest, key_id: UUID) -> HttpResponse:
+def key_detail(request: PageRequest, key_id: UUID) -> HttpResponse:
     """One key with its value and the lines to copy for each kind of client."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     key = find_key(actor, key_id)
     [card] = cards_of(actor, [key], with_values=True)
     context = {"tab": "api-keys", "card": card, "is_new": "new" in request.GET}
@@ -70,9 +70,9 @@ def key_detail(request: HttpRequest, key_id: UUID) -> HttpResponse:
 
 
 @page(Right.MANAGE_KEYS, "GET", "POST")
-def key_rotate(request: HttpRequest, key_id: UUID) -> HttpResponse:
+def key_rotate(request: PageRequest, key_id: UUID) -> HttpResponse:
     """Step 1 of a rotation: make the successor, and say when the old key ends."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     old = find_key(actor, key_id, active=True)
     form = RotateForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -83,9 +83,9 @@ def key_rotate(request: HttpRequest, key_id: UUID) -> HttpResponse:
 
 
 @page(Right.MANAGE_KEYS)
-def key_rotation(request: HttpRequest, key_id: UUID) -> HttpResponse:
+def key_rotation(request: PageRequest, key_id: UUID) -> HttpResponse:
     """Steps 2 to 4, on the successor: update the applications, see who still uses the old key, revoke that."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     new = find_key(actor, key_id)
     old = new.replaces
     if old is None:
@@ -105,14 +105,14 @@ def key_rotation(request: HttpRequest, key_id: UUID) -> HttpResponse:
         context["still_used"] = list(usage.since(old, new.first_used_at)) if new.first_used_at else []
         context["recent"] = list(usage.recent(old))
         context["is_safe"] = bool(new.first_used_at) and not context["still_used"]
-    template = "apikeys/_verify.html" if request.htmx and step == "verify" else "apikeys/rotation.html"  # type: ignore[attr-defined]
+    template = "apikeys/_verify.html" if request.htmx and step == "verify" else "apikeys/rotation.html"
     return render(request, template, context)
 
 
 @page(Right.MANAGE_KEYS, "GET", "POST")
-def key_revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
+def key_revoke(request: PageRequest, key_id: UUID) -> HttpResponse:
     """Say what will stop, then stop it."""
-    actor = request.actor  # type: ignore[attr-defined]
+    actor = request.actor
     key = find_key(actor, key_id)
     if request.method == "POST":
         if services.revoke_key(actor, key):
@@ -204,9 +204,9 @@ def steps(current: str) -> list[dict[str, Any]]:
     ]
 
 
-def fragment(request: HttpRequest, name: str) -> str:
+def fragment(request: PageRequest, name: str) -> str:
     """The template for a dialog when htmx asks, for a page otherwise."""
-    return f"apikeys/_{name}.html" if request.htmx else f"apikeys/{name}.html"  # type: ignore[attr-defined]
+    return f"apikeys/_{name}.html" if request.htmx else f"apikeys/{name}.html"
 
 
 def address(actor: Actor, name: str, key: ApiKey | None = None, **query: Any) -> str:

@@ -14,6 +14,14 @@ from config.errors import Invalid
 from config.ratelimit import count
 
 
+class PageRequest(HttpRequest):
+    """What views of pages are given, for the type checker: with what our middleware has put on it."""
+
+    actor: Any
+    actor_error: Any
+    htmx: Any
+
+
 def page(right: Any, *methods: str) -> Callable:
     """Open the decorated view to whoever has `right` in the actor's workspace (`PUBLIC`: to everybody).
 
@@ -24,15 +32,15 @@ def page(right: Any, *methods: str) -> Callable:
 
     def decorate(view: Callable) -> Callable:
         @functools.wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if right is not PUBLIC:
                 if not request.user.is_authenticated:
                     return redirect_to_login(request.get_full_path())
-                if request.actor_error:  # type: ignore[attr-defined]
-                    raise request.actor_error  # type: ignore[attr-defined]
+                if request.actor_error:
+                    raise request.actor_error
                 if request.method == "POST" and "workspace" not in request.GET:
                     raise Invalid("The form does not say which workspace it is for; please reload the page")
-                request.actor.require(right)  # type: ignore[attr-defined]
+                request.actor.require(right)
                 if request.method == "POST":
                     count(request, "default")  # together with the person's API calls
             response = view(request, *args, **kwargs)

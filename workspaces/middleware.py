@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 
 from config.address import client_address
 from config.clients import client_name
 from config.errors import NotFound
+from config.pages import PageRequest
 from workspaces import services
 
 
@@ -17,19 +18,19 @@ class ActorMiddleware:
     whoever needs the actor raises it.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
+    def __init__(self, get_response: Callable[[PageRequest], HttpResponse]):
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.actor = request.actor_error = None  # type: ignore[attr-defined]
+    def __call__(self, request: PageRequest) -> HttpResponse:
+        request.actor = request.actor_error = None
         if request.user.is_authenticated:
             try:
-                request.actor = services.actor_in(  # type: ignore[attr-defined]
+                request.actor = services.actor_in(
                     request.user,
                     request.GET.get("workspace"),
                     address=client_address(request),
                     client=client_name(request),
                 )
             except NotFound as error:
-                request.actor_error = error  # type: ignore[attr-defined]
+                request.actor_error = error
         return self.get_response(request)
