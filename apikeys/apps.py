@@ -7,6 +7,6 @@ class ApiKeysConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import tabs
-        from apikeys import checks, views  # noqa: F401
+        from apikeys import checks, receivers, views  # noqa: F401
 
         tabs.register("api-keys", "API Keys", views.key_list, order=10, icon="key")

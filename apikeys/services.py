@@ -88,12 +88,24 @@ def revoke_key(actor: Actor, key: ApiKey, *, reason: str = "") -> bool:
     if actor.key_id != key.pk:
         actor.require(Right.MANAGE_KEYS)
     _finish_due(actor)
+    return end_key(actor, key, reason=reason)
+
+
+def end_key(actor: Actor, key: ApiKey, *, reason: str) -> bool:
+    """`revoke_key` without asking for the right: for changes that were allowed on other grounds, such as leaving."""
     ended = ApiKey.objects.filter(pk=key.pk, workspace=actor.workspace, revoked_at=None).update(
         revoked_at=Now(), revoked_by=actor.user, revoke_reason=redact(reason)[:200], ciphertext=b""
     )
     if ended:
         activity.record(actor, "key.revoked", key, reason=reason)
     return bool(ended)
+
+
+def end_all_keys(actor: Actor, *, reason: str) -> int:
+    """End every key of the actor's workspace in one statement, and return how many there were."""
+    return actor.workspace.api_keys.filter(revoked_at=None).update(
+        revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b""
+    )
 
 
 @transaction.atomic
@@ -114,6 +126,27 @@ def revoke_as_operator(
         actor = Actor(operator, key.workspace, Role.OWNER, address=address, client=client)
         activity.record(actor, "key.revoked", key, reason=reason, by="operator")
     return len(ended)
+
+
+@transaction.atomic
+def hand_over_key(actor: Actor, key: ApiKey, to: Any) -> bool:
+    """Bind `key` to another creator, with the same value: encrypted anew, because the creator is part of the binding.
+
+    False if it had ended, or cannot be decrypted; it is revoked then. The caller has seen to the rights.
+    """
+    row = ApiKey.objects.active().select_for_update(of=("self",)).filter(pk=key.pk, workspace=actor.workspace).first()
+    if row is None:
+        return False
+    token = _value(row)
+    if token is None:
+        revoke_key(actor, row, reason="could not be handed over")
+        return False
+    before = row.creator_id
+    row.creator_id = to.pk
+    key_id, blob = keyring().encrypt(token, row.binding)
+    ApiKey.objects.filter(pk=row.pk).update(creator=to, encryption_key_id=key_id, ciphertext=blob)
+    activity.record(actor, "key.handed_over", row, before=str(before), after=to.username)
+    return True
 
 
 @transaction.atomic

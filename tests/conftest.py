@@ -107,7 +107,7 @@ def olga(db):
 
 @pytest.fixture
 def team(olga):
-    return create_team(olga, slug="acme", name="Acme")
+    return create_team(actor_of(olga), slug="acme", name="Acme")
 
 
 def member(team: Workspace, username: str, role: Role) -> User:

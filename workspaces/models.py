@@ -11,6 +11,12 @@ from config.redaction import refuse_keys
 from workspaces.access import Role
 
 
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def end(self) -> int:
+        """Mark as deleted. The row stays for the log, and its name stays taken."""
+        return self.update(deleted_at=Now())
+
+
 class Workspace(models.Model):
     """A place that owns keys and what is made with them: one person's, or a team's."""
 
@@ -20,6 +26,10 @@ class Workspace(models.Model):
     is_personal = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_reason = models.CharField(max_length=200, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[WorkspaceQuerySet] = WorkspaceQuerySet.as_manager()  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return self.slug
@@ -45,6 +55,7 @@ class Membership(models.Model):
     role = models.PositiveSmallIntegerField(choices=Role.choices)
     joined_at = models.DateTimeField(db_default=Now(), editable=False)
     chosen_at = models.DateTimeField(null=True, editable=False)  # when the person last switched to it
+    seen_at = models.DateTimeField(null=True, editable=False)  # in the browser, to a quarter of an hour
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -57,6 +68,54 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.workspace}: {Role(self.role).label}"
+
+
+class MembershipPeriod(models.Model):
+    """Who was what, where, from when to when. Written by a trigger on memberships (migration 0005), without gaps."""
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="membership_periods")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    role = models.PositiveSmallIntegerField(choices=Role.choices)
+    from_at = models.DateTimeField()
+    until_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["workspace", "from_at"], name="period_by_start")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.workspace}: {Role(self.role).label}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> "InvitationQuerySet":
+        """Neither used nor cancelled nor expired, by the database's clock."""
+        return self.filter(accepted_at=None, cancelled_at=None, expires_at__gt=Now())
+
+
+class Invitation(models.Model):
+    """A link into a team. Its secret is known to the inviter and the invited only; here is its SHA-256."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    role = models.PositiveSmallIntegerField(choices=Role.choices)
+    only_this_address = models.BooleanField()
+    invited_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    token_digest = models.BinaryField(max_length=32, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    cancelled_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[InvitationQuerySet] = InvitationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        indexes = [models.Index(fields=["workspace", "email"], name="invitation_by_address")]
+        constraints = [models.CheckConstraint(condition=Q(role__lt=Role.OWNER), name="nobody_is_invited_as_owner")]
+
+    def __str__(self) -> str:
+        return self.email
 
 
 class Activity(models.Model):

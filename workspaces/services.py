@@ -1,12 +1,14 @@
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import names
-from config.errors import NotFound
+from config.errors import Conflict, Invalid, NotAllowed, NotFound
+from config.redaction import TOKEN, redact
 from workspaces import activity
-from workspaces.access import Actor, Role
+from workspaces.access import Actor, Right, Role
 from workspaces.models import Membership, Workspace
 
 
@@ -19,14 +21,74 @@ def create_personal_workspace(user: Any) -> Workspace:
 
 
 @transaction.atomic
-def create_team(user: Any, *, slug: str, name: str) -> Workspace:
-    """Make a team with `user` as its Owner. Raises ValidationError for a bad slug, Conflict for one that is taken."""
-    names.validate_name(slug)
+def create_team(actor: Actor, *, slug: str, name: str) -> Workspace:
+    """Make a team with the actor's person as its Owner.
+
+    Raises Invalid for a bad URL name or name, Conflict for a URL name that is taken, NotAllowed for a key.
+    """
+    if actor.key is not None:
+        raise NotAllowed
+    slug, name = clean_slug(slug), clean_name(name)
     names.claim(slug)
     workspace = Workspace.objects.create(slug=slug, name=name)
-    Membership.objects.create(workspace=workspace, user=user, role=Role.OWNER)
-    activity.record(Actor(user, workspace, Role.OWNER), "team.created", workspace)
+    Membership.objects.create(workspace=workspace, user=actor.user, role=Role.OWNER)
+    owner = Actor(actor.user, workspace, Role.OWNER, address=actor.address, client=actor.client)
+    activity.record(owner, "team.created", workspace)
     return workspace
+
+
+@transaction.atomic
+def rename_team(actor: Actor, *, slug: str, name: str) -> None:
+    """Give the team another name, or another URL name; the old URL name stays taken, so that it leads nowhere else.
+
+    Raises NotAllowed, Invalid, Conflict for a taken URL name or a personal workspace.
+    """
+    actor.require_still(Right.MANAGE_TEAM)
+    if actor.workspace.is_personal:
+        raise Conflict("A personal workspace bears its owner's name")
+    name = clean_name(name)
+    before = actor.workspace.slug
+    if slug != before:
+        slug = clean_slug(slug)
+        names.claim(slug)
+    Workspace.objects.filter(pk=actor.workspace.pk).update(slug=slug, name=name)
+    actor.workspace.slug, actor.workspace.name = slug, name
+    activity.record(actor, "team.renamed", actor.workspace, before=before, after=slug, name=name)
+
+
+def clean_slug(slug: str) -> str:
+    """`slug` if a team may be called so. Raises Invalid."""
+    slug = slug.strip().lower()
+    try:
+        names.validate_name(slug)
+    except ValidationError as error:
+        raise Invalid(f"slug: {error.messages[0]}", details={"slug": error.messages}) from None
+    return slug
+
+
+def clean_name(name: str) -> str:
+    """A team's name without outer and repeated blanks. Raises Invalid."""
+    name = " ".join(name.split())
+    if not name or len(name) > 100 or not name.isprintable() or TOKEN.search(name):
+        problem = "Use 1 to 100 printable characters, and no value of a key."
+        raise Invalid(f"name: {problem}", details={"name": [problem]})
+    return name
+
+
+@transaction.atomic
+def suspend(operator: Any, workspace: Workspace, *, reason: str = "", address: str = "") -> None:
+    """Refuse a workspace's keys from the next request on; its pages say why. For the admin and the command line."""
+    Workspace.objects.filter(pk=workspace.pk, suspended_at=None).update(
+        suspended_at=Now(), suspended_reason=redact(reason)[:200]
+    )
+    activity.record(Actor(operator, workspace, Role.OWNER, address=address), "workspace.suspended", reason=reason)
+
+
+@transaction.atomic
+def restore(operator: Any, workspace: Workspace, *, address: str = "") -> None:
+    """Take a suspension back; keys that were not revoked work again."""
+    Workspace.objects.filter(pk=workspace.pk).update(suspended_at=None, suspended_reason="")
+    activity.record(Actor(operator, workspace, Role.OWNER, address=address), "workspace.restored")
 
 
 def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = "") -> Actor:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from accounts import names
 from accounts.models import Name, User
 from config.errors import Conflict
-from tests.conftest import PASSWORD, make_user
+from tests.conftest import PASSWORD, actor_of, make_user
+from workspaces import members
 from workspaces.access import Role
 from workspaces.models import Membership, Workspace
 from workspaces.services import create_team
@@ -73,11 +74,11 @@ def test_people_and_teams_share_one_namespace(browser, team, taken):
 
 def test_a_team_cannot_take_a_persons_name(olga, stan):
     with pytest.raises(Conflict):
-        create_team(olga, slug="stan", name="Not Stan")
+        create_team(actor_of(olga), slug="stan", name="Not Stan")
 
 
 def test_a_name_stays_taken_when_its_team_is_gone(team, browser):
-    Workspace.objects.filter(pk=team.pk).delete()
+    members.delete_team(actor_of(team.memberships.get().user, team), confirmation="acme")
     assert names.TAKEN in sign_up(browser(), username="acme").content.decode()
 
 

@@ -96,10 +96,11 @@ def test_a_person_who_is_deactivated(busy):
 
 def test_a_member_who_is_removed(busy):
     busy.shell(
-        "from accounts.models import User; from workspaces.services import create_team\n"
+        "from accounts.models import User; from workspaces.services import actor_in, create_team\n"
         "from workspaces.models import Membership; from workspaces.access import Role\n"
         "o = User.objects.create_user('ownerr'); m = User.objects.create_user('memberr')\n"
-        "t = create_team(o, slug='a-team', name='A'); Membership.objects.create(workspace=t, user=m, role=Role.EDITOR)"
+        "t = create_team(actor_in(o, 'ownerr'), slug='a-team', name='A')\n"
+        "Membership.objects.create(workspace=t, user=m, role=Role.EDITOR)"
     )
     command = ("create_api_key", "--workspace", "a-team", "--name", "x", "--creator", "memberr")
     token = busy.manage(*command).stdout.strip()

@@ -1,0 +1,403 @@
+"""Members and roles, invitations, handing over and deleting: the services, and what they refuse."""
+
+import contextlib
+import itertools
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.db.utils import IntegrityError
+
+from apikeys import services as keys
+from apikeys.models import ApiKey
+from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
+from tests.conftest import actor_of, assert_error, make_key, make_user
+from workspaces import invitations, members, services
+from workspaces.access import Role
+from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
+
+SUMMARY = "GET /api/account/summary"
+V, E, A, O = Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.OWNER  # noqa: E741
+
+
+def role_of(team, user):
+    return Membership.objects.filter(workspace=team, user=user).values_list("role", flat=True).first()
+
+
+# Who may change whom: (actor, target, new role) -> allowed
+CHANGES = [
+    (who, whom, to, allowed)
+    for who, table in {
+        "vera": {},
+        "edda": {},
+        "adam": {("vera", E): True, ("edda", V): True},
+        "olga": {
+            ("vera", E): True,
+            ("edda", V): True,
+            ("vera", A): True,
+            ("edda", A): True,
+            ("adam", V): True,
+            ("adam", E): True,
+        },
+    }.items()
+    for whom in ("vera", "edda", "adam", "olga")
+    for to in (V, E, A, O)
+    for allowed in [table.get((whom, to), False)]
+]
+
+
+@pytest.mark.parametrize(("who", "whom", "to", "allowed"), CHANGES)
+def test_roles_are_changed_by_those_who_may(cast, who, whom, to, allowed):
+    actor, member = actor_of(getattr(cast, who), cast.team), getattr(cast, whom)
+    before = role_of(cast.team, member)
+    try:
+        members.change_role(actor, member.pk, to)
+        done = role_of(cast.team, member) != before
+    except ServiceError:
+        done = False
+    assert done == allowed
+    if not allowed:
+        assert role_of(cast.team, member) == before
+
+
+def test_a_demoted_creators_key_reads_only_from_the_next_request_on(call, cast, edda_key):
+    assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": "manual"}).status_code == 200
+    members.change_role(actor_of(cast.adam, cast.team), cast.edda.pk, V)
+    assert call(edda_key, SUMMARY).status_code == 200
+    assert_error(call(edda_key, "POST /api/api-keys/current/rotate", {}), 403)
+
+
+REMOVALS = {
+    ("vera", "vera"): True,
+    ("edda", "edda"): True,
+    ("adam", "adam"): True,
+    ("adam", "vera"): True,
+    ("adam", "edda"): True,
+    ("olga", "vera"): True,
+    ("olga", "edda"): True,
+    ("olga", "adam"): True,
+}
+
+
+@pytest.mark.parametrize("who", ["vera", "edda", "adam", "olga"])
+@pytest.mark.parametrize("whom", ["vera", "edda", "adam", "olga"])
+def test_members_are_removed_by_those_who_may(cast, who, whom):
+    actor, member = actor_of(getattr(cast, who), cast.team), getattr(cast, whom)
+    with contextlib.suppress(ServiceError):
+        members.remove_member(actor, member.pk)
+    assert (role_of(cast.team, member) is None) == REMOVALS.get((who, whom), False)
+
+
+def test_a_stranger_is_no_member(cast):
+    with pytest.raises(NotFound):
+        members.remove_member(actor_of(cast.olga, cast.team), cast.stan.pk)
+    with pytest.raises(NotFound):
+        members.change_role(actor_of(cast.olga, cast.team), cast.stan.pk, E)
+
+
+def test_a_member_who_leaves_takes_their_keys_along_and_coming_back_revives_none(call, cast, edda_key):
+    members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk)
+    assert_error(call(edda_key, SUMMARY), 401, "Invalid API key")
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert (row.revoke_reason, bytes(row.ciphertext)) == ("its creator left the team", b"")
+    Membership.objects.create(workspace=cast.team, user=cast.edda, role=E)
+    assert_error(call(edda_key, SUMMARY), 401)
+
+
+def test_a_key_can_be_handed_over_and_goes_on_with_the_same_value(call, cast, edda_key):
+    other = make_key(actor_of(cast.edda, cast.team), "not handed over")
+    members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: cast.olga.pk})
+    assert call(edda_key, SUMMARY).json()["username"] == "acme"
+    assert_error(call(other, SUMMARY), 401)
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert row.creator == cast.olga
+    assert keys.reveal(actor_of(cast.adam, cast.team), row) == edda_key
+    assert Activity.objects.filter(kind="key.handed_over", target_id=str(row.pk)).exists()
+
+
+@pytest.mark.parametrize("taker", ["vera", "stan", "edda"])
+def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, cast, edda_key, taker):
+    with pytest.raises(Invalid):
+        members.remove_member(
+            actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: getattr(cast, taker).pk}
+        )
+    assert role_of(cast.team, cast.edda) == E
+    assert call(edda_key, SUMMARY).status_code == 200
+
+
+def test_a_foreign_key_cannot_be_handed_over(cast, edda_key, stan_key):
+    olgas = make_key(actor_of(cast.olga, cast.team))
+    for key in (stan_key, olgas):
+        with pytest.raises(Invalid):
+            members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={key.id: cast.adam.pk})
+    assert role_of(cast.team, cast.edda) == E
+
+
+def test_ownership_goes_to_a_member_and_the_former_owner_administers(cast):
+    actor = actor_of(cast.olga, cast.team)
+    for wrong in ("", "Acme", "acme "):
+        with pytest.raises(Invalid):
+            members.transfer_ownership(actor, cast.vera.pk, confirmation=wrong)
+    members.transfer_ownership(actor, cast.vera.pk, confirmation="acme")
+    assert (role_of(cast.team, cast.vera), role_of(cast.team, cast.olga)) == (O, A)
+    with pytest.raises(NotAllowed):
+        members.transfer_ownership(actor_of(cast.olga, cast.team), cast.edda.pk, confirmation="acme")
+
+
+def test_a_personal_workspace_is_not_handed_over_left_or_deleted(cast):
+    actor = actor_of(cast.olga)
+    for act in (
+        lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="olga"),
+        lambda: members.delete_team(actor, confirmation="olga"),
+        lambda: members.remove_member(actor, cast.olga.pk),
+        lambda: invitations.invite(actor, email="x@example.org", role=V, only_this_address=False),
+        lambda: services.rename_team(actor, slug="other", name="Other"),
+    ):
+        with pytest.raises(Conflict):
+            act()
+
+
+def test_deleting_a_team_stops_its_keys_and_keeps_its_log_and_its_name(call, cast, edda_key):
+    members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme")
+    assert_error(call(edda_key, SUMMARY), 401)
+    assert not Membership.objects.filter(workspace=cast.team).exists()
+    assert Activity.objects.filter(workspace=cast.team, kind="team.deleted").exists()
+    assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext) == b""
+    with pytest.raises(Conflict):
+        services.create_team(actor_of(cast.stan), slug="acme", name="Mine now")
+    for who in ("vera", "edda", "adam", "stan"):
+        with pytest.raises(NotFound):
+            actor_of(getattr(cast, who), cast.team)
+
+
+@pytest.mark.parametrize("who", ["vera", "edda", "adam"])
+def test_only_the_owner_deletes_hands_over_and_renames(cast, who):
+    actor = actor_of(getattr(cast, who), cast.team)
+    for act in (
+        lambda: members.delete_team(actor, confirmation="acme"),
+        lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="acme"),
+        lambda: services.rename_team(actor, slug="acme", name="Mine"),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+
+
+def test_a_renamed_team_keeps_its_old_name_taken(call, cast, edda_key):
+    services.rename_team(actor_of(cast.olga, cast.team), slug="acme-labs", name="Acme Labs")
+    assert call(edda_key, SUMMARY).json()["username"] == "acme-labs"
+    with pytest.raises(Conflict):
+        make_user("acme")
+
+
+def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key):
+    services.suspend(None, cast.team, reason="unpaid")
+    assert_error(call(edda_key, SUMMARY), 401)
+    services.restore(None, cast.team)
+    assert call(edda_key, SUMMARY).status_code == 200
+
+
+# Invitations
+
+
+@pytest.mark.parametrize("who", ["vera", "edda", "adam", "olga"])
+@pytest.mark.parametrize("role", [V, E, A, O])
+def test_admins_invite_viewers_and_editors_the_owner_also_admins(cast, who, role):
+    allowed = role in {"adam": (V, E), "olga": (V, E, A)}.get(who, ())
+    actor = actor_of(getattr(cast, who), cast.team)
+    if allowed:
+        invitation, token = invitations.invite(actor, email="New@Example.org ", role=role, only_this_address=False)
+        assert (invitation.email, len(token) >= 40) == ("new@example.org", True)
+        assert token.encode() not in bytes(invitation.token_digest)
+    else:
+        with pytest.raises(NotAllowed):
+            invitations.invite(actor, email="new@example.org", role=role, only_this_address=False)
+        assert not Invitation.objects.exists()
+
+
+def invite(cast, role=E, who="olga", **options):
+    options = {"email": "new@example.org", "only_this_address": False} | options
+    return invitations.invite(actor_of(getattr(cast, who), cast.team), role=role, **options)
+
+
+def test_an_invitation_is_accepted_once(cast):
+    _, token = invite(cast)
+    actor = invitations.accept(cast.stan, token)
+    assert (actor.role, role_of(cast.team, cast.stan)) == (E, E)
+    newcomer = make_user("newcomer")
+    with pytest.raises(Conflict, match="used already"):
+        invitations.accept(newcomer, token)
+    assert role_of(cast.team, newcomer) is None
+
+
+def test_a_new_link_kills_the_old_one(cast):
+    invitation, first = invite(cast)
+    _, second = invitations.resend(actor_of(cast.olga, cast.team), invitation.pk)
+    with pytest.raises(NotFound):
+        invitations.accept(cast.stan, first)
+    invitations.accept(cast.stan, second)
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("cancelled", "was cancelled"),
+        ("late", "has expired"),
+        ("demoted", "no longer invite"),
+        ("left", "no longer invite"),
+    ],
+)
+def test_an_invitation_that_is_not_open_says_why(cast, what, sentence):
+    invitation, token = invite(cast, who="adam")
+    owner = actor_of(cast.olga, cast.team)
+    if what == "cancelled":
+        invitations.cancel(owner, invitation.pk)
+    elif what == "late":
+        Invitation.objects.update(expires_at=Now() - timedelta(seconds=1))
+    elif what == "demoted":
+        members.change_role(owner, cast.adam.pk, E)
+    else:
+        members.remove_member(owner, cast.adam.pk)
+    for act in (lambda: invitations.look_up(token), lambda: invitations.accept(cast.stan, token)):
+        with pytest.raises(Conflict, match=sentence):
+            act()
+    assert role_of(cast.team, cast.stan) is None
+
+
+def test_accepting_never_lowers_a_role_and_may_raise_it(cast):
+    _, token = invite(cast, role=V)
+    assert invitations.accept(cast.edda, token).role == E
+    _, token = invite(cast, role=A)
+    assert invitations.accept(cast.edda, token).role == A
+    assert role_of(cast.team, cast.edda) == A
+
+
+def test_an_invitation_for_one_address_is_for_that_address(cast):
+    _, token = invite(cast, only_this_address=True)
+    with pytest.raises(NotAllowed, match=r"new@example\.org only"):
+        invitations.accept(cast.stan, token)
+    type(cast.stan).objects.filter(pk=cast.stan.pk).update(email="NEW@example.org")
+    cast.stan.refresh_from_db()
+    invitations.accept(cast.stan, token)
+
+
+def test_inviting_again_replaces_the_open_invitation(cast):
+    _, first = invite(cast)
+    _, second = invite(cast, role=V)
+    assert invitations.open_invitations(actor_of(cast.olga, cast.team)).count() == 1
+    with pytest.raises(Conflict):
+        invitations.accept(cast.stan, first)
+    assert invitations.accept(cast.stan, second).role == V
+
+
+# The log and the history
+
+
+def test_the_log_can_be_neither_changed_nor_deleted(team):
+    for act in (
+        lambda: Activity.objects.update(kind="nothing"),
+        lambda: Activity.objects.all().delete(),
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            act()
+    assert Activity.objects.filter(kind="team.created").exists()
+
+
+def test_the_history_says_who_was_what_at_any_time(cast):
+    owner = actor_of(cast.olga, cast.team)
+    members.change_role(owner, cast.edda.pk, V)
+    members.change_role(owner, cast.edda.pk, A)
+    members.remove_member(owner, cast.edda.pk)
+    periods = MembershipPeriod.objects.filter(workspace=cast.team, user=cast.edda).order_by("from_at")
+    assert [p.role for p in periods] == [E, V, A]
+    assert [a.until_at <= b.from_at for a, b in itertools.pairwise(periods)] == [True, True]
+    assert periods[2].until_at is not None
+
+
+# Races, with real threads on PostgreSQL
+
+
+def at_once(*acts):
+    """Run all at the same moment; the kinds of what each came to."""
+    barrier, results = threading.Barrier(len(acts)), [None] * len(acts)
+
+    def run(number, act):
+        try:
+            barrier.wait()
+            act()
+            results[number] = "done"
+        except Exception as error:
+            results[number] = type(error).__name__
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=item) for item in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+ROUNDS = range(5)
+racing = pytest.mark.django_db(transaction=True)
+
+
+@racing
+@pytest.mark.parametrize("number", ROUNDS)
+def test_of_two_handovers_at_once_one_happens(transactional_db, cast, number):
+    results = at_once(
+        *(
+            lambda to=to: members.transfer_ownership(actor_of(cast.olga, cast.team), to.pk, confirmation="acme")
+            for to in (cast.adam, cast.edda)
+        )
+    )
+    assert sorted(results) == ["NotAllowed", "done"]
+    assert Membership.objects.filter(workspace=cast.team, role=O).count() == 1
+
+
+@racing
+@pytest.mark.parametrize("number", ROUNDS)
+def test_a_key_made_beside_a_removal_is_either_not_made_or_revoked(transactional_db, cast, number):
+    maker = actor_of(cast.edda, cast.team)
+    at_once(
+        lambda: keys.create_key(maker, name="raced"),
+        lambda: members.remove_member(actor_of(cast.olga, cast.team), cast.edda.pk),
+    )
+    assert not ApiKey.objects.active().filter(workspace=cast.team, creator=cast.edda).exists()
+
+
+@racing
+@pytest.mark.parametrize("number", ROUNDS)
+def test_of_many_who_accept_one_invitation_at_once_one_gets_in(transactional_db, cast, number):
+    _, token = invite(cast)
+    people = [make_user(f"person-{n}") for n in range(4)]
+    results = at_once(*(lambda p=p: invitations.accept(p, token) for p in people))
+    assert sorted(results) == ["Conflict"] * 3 + ["done"]
+    assert Membership.objects.filter(workspace=cast.team, user__in=people).count() == 1
+
+
+@racing
+@pytest.mark.parametrize("number", ROUNDS)
+def test_a_rotation_beside_the_deletion_of_the_team_leaves_no_key(transactional_db, cast, number):
+    actor = actor_of(cast.edda, cast.team)
+    key = make_key(actor)
+    results = at_once(
+        lambda: keys.rotate_key(actor, key.row),
+        lambda: members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme"),
+    )
+    assert results[1] == "done"
+    assert not ApiKey.objects.active().filter(workspace=cast.team).exists()
+    assert not Membership.objects.filter(workspace=cast.team).exists()
+
+
+@racing
+@pytest.mark.parametrize("number", ROUNDS)
+def test_two_owners_never_come_of_a_handover_beside_a_removal(transactional_db, cast, number):
+    at_once(
+        lambda: members.transfer_ownership(actor_of(cast.olga, cast.team), cast.adam.pk, confirmation="acme"),
+        lambda: members.remove_member(actor_of(cast.adam, cast.team), cast.adam.pk),
+        lambda: members.change_role(actor_of(cast.olga, cast.team), cast.adam.pk, E),
+    )
+    assert Membership.objects.filter(workspace=cast.team, role=O).count() == 1

@@ -1,0 +1,144 @@
+"""Who is in a team and as what: changes of membership, each in one transaction.
+
+Locks are taken in one order everywhere: memberships by id, then the workspace. So a removal and the making of a key,
+two handovers, or a demotion and a deletion wait for each other instead of meeting halfway.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from config.errors import Conflict, Invalid, NotAllowed, NotFound
+from workspaces import activity
+from workspaces.access import Actor, Right, Role
+from workspaces.models import Membership, Workspace
+from workspaces.signals import member_leaving, role_changed, team_ending
+
+
+def may_manage(actor: Actor, role: int) -> bool:
+    """May the actor invite, change or remove somebody who is or becomes `role`? Nobody manages an Owner."""
+    if role >= Role.OWNER:
+        return False
+    return actor.can(Right.MANAGE_TEAM if role == Role.ADMIN else Right.MANAGE_MEMBERS)
+
+
+@transaction.atomic
+def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
+    """Make a member Viewer, Editor or Admin; their keys follow from the next request on.
+
+    Raises NotAllowed, NotFound for somebody who is no member, Conflict for the Owner, whose role is handed over.
+    """
+    own, member, _ = _lock(actor, user_id)
+    if member.role == Role.OWNER or role == Role.OWNER:
+        raise Conflict("The Owner's role cannot be changed; hand the team over instead")
+    if own.user_id == member.user_id or not (may_manage(actor, member.role) and may_manage(actor, role)):
+        raise NotAllowed
+    before = Role(member.role)
+    if before == role:
+        return member
+    Membership.objects.filter(pk=member.pk).update(role=role)
+    member.role = role
+    activity.record(actor, "member.role_changed", member.user, before=before.label, after=Role(role).label)
+    role_changed.send(Membership, actor=actor, membership=member)
+    return member
+
+
+@transaction.atomic
+def remove_member(actor: Actor, user_id: UUID, *, handovers: Mapping[UUID, UUID] | None = None) -> None:
+    """End somebody's membership, or the actor's own (leaving), and every key that they made here.
+
+    `handovers` maps ids of keys to the Editors who take them over; all others are revoked. Raises NotAllowed,
+    NotFound, Conflict for the Owner, Invalid for a handover that cannot be.
+    """
+    handovers = dict(handovers or {})
+    own, member, others = _lock(actor, user_id, *handovers.values())
+    if member.role == Role.OWNER:
+        raise Conflict("The Owner cannot leave; hand the team over or delete it")
+    is_leaving = own.user_id == member.user_id
+    if is_leaving:
+        if actor.key is not None:
+            raise NotAllowed
+    elif not may_manage(actor, member.role):
+        raise NotAllowed
+    takers = _takers(member, handovers, others)
+    member_leaving.send(Membership, actor=actor, membership=member, handovers=takers)
+    Membership.objects.filter(pk=member.pk).delete()
+    activity.record(actor, "member.left" if is_leaving else "member.removed", member.user, role=Role(member.role).label)
+
+
+@transaction.atomic
+def transfer_ownership(actor: Actor, user_id: UUID, *, confirmation: str) -> None:
+    """Hand the team over to a member; the actor becomes an Admin. `confirmation` must be the team's URL name.
+
+    Raises NotAllowed, NotFound, Invalid for a wrong confirmation, Conflict for a personal workspace.
+    """
+    actor.require(Right.MANAGE_TEAM)
+    if actor.workspace.is_personal:
+        raise Conflict("A personal workspace cannot be handed over")
+    if confirmation != actor.workspace.slug:
+        raise Invalid("The name does not match", details={"confirmation": [f"Type {actor.workspace.slug} to confirm."]})
+    own, member, _ = _lock(actor, user_id)
+    if own.role != Role.OWNER:
+        raise NotAllowed
+    if own.pk == member.pk:
+        raise Conflict("You are the Owner already")
+    if not member.user.is_active:
+        raise Conflict("This person's account is suspended")
+    Membership.objects.filter(pk=own.pk).update(role=Role.ADMIN)
+    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
+    actor.role = Role.ADMIN
+    activity.record(actor, "team.handed_over", member.user)
+
+
+@transaction.atomic
+def delete_team(actor: Actor, *, confirmation: str) -> None:
+    """End a team: its keys stop at once, its members lose it; its log stays for the operator, its name stays taken.
+
+    Raises NotAllowed, Invalid for a wrong confirmation, Conflict for a personal workspace.
+    """
+    actor.require(Right.MANAGE_TEAM)
+    if actor.workspace.is_personal:
+        raise Conflict("A personal workspace goes with its owner's account")
+    if confirmation != actor.workspace.slug:
+        raise Invalid("The name does not match", details={"confirmation": [f"Type {actor.workspace.slug} to confirm."]})
+    memberships = list(
+        Membership.objects.select_for_update(of=("self",)).filter(workspace=actor.workspace).order_by("pk")
+    )
+    if not any(m.user_id == actor.user.pk and m.role == Role.OWNER for m in memberships):
+        raise NotAllowed
+    team_ending.send(Workspace, actor=actor, workspace=actor.workspace)
+    activity.record(actor, "team.deleted", actor.workspace, members=len(memberships))
+    Workspace.objects.filter(pk=actor.workspace.pk).end()
+    Membership.objects.filter(workspace=actor.workspace).delete()
+
+
+def _lock(actor: Actor, user_id: UUID, *others: UUID) -> tuple[Membership, Membership, dict[UUID, Membership]]:
+    """The actor's, the member's and all memberships concerned as they are now, locked in the order of their ids."""
+    rows = {
+        m.user_id: m
+        for m in Membership.objects.select_for_update(of=("self",))
+        .filter(workspace=actor.workspace, user__in={actor.user.pk, user_id, *others})
+        .select_related("user")
+        .order_by("pk")
+    }
+    own, member = rows.get(actor.user.pk), rows.get(user_id)
+    if own is None:
+        raise NotAllowed
+    actor.role = Role(own.role) if actor.key is None else min(Role(own.role), Role.EDITOR)
+    if member is None:
+        raise NotFound("Member not found")
+    return own, member, rows
+
+
+def _takers(leaving: Membership, handovers: Mapping[UUID, UUID], members: Mapping[UUID, Membership]) -> dict[UUID, Any]:
+    """The users who take things over, each an Editor or higher who stays. Raises Invalid."""
+    takers: dict[UUID, Any] = {}
+    for thing, user_id in handovers.items():
+        taker = members.get(user_id)
+        if taker is None or taker.role < Role.EDITOR or not taker.user.is_active or taker.pk == leaving.pk:
+            problem = "A key can only be handed over to another Editor, Admin or the Owner of the team."
+            raise Invalid(problem, details={"keys": [problem]})
+        takers[thing] = taker.user
+    return takers
