@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import BooleanField, ExpressionWrapper, Model, OuterRef, Q, Subquery
 from django.db.models.base import ModelState
@@ -19,6 +18,7 @@ from django.db.utils import DatabaseError, InterfaceError
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, ExecStatus, Format
 
+from accounts.models import User
 from apikeys.models import ApiKey
 from workspaces.models import Membership, Workspace
 
@@ -46,7 +46,7 @@ _KEY_COLUMNS = _columns(
     "rotated_at",
 )
 _WORKSPACE_COLUMNS = _columns(Workspace, "slug", "name", "is_personal", "suspended_at")
-_USER_COLUMNS = _columns(get_user_model(), "username", "name", "is_active")
+_USER_COLUMNS = _columns(User, "username", "name", "is_active")
 
 
 class Found(NamedTuple):
@@ -132,7 +132,7 @@ def _build(row: tuple[Any, ...]) -> Found:
     b = a + len(_WORKSPACE_COLUMNS)
     key = _instance(ApiKey, _KEY_COLUMNS, row[:a])
     workspace = _instance(Workspace, ("id", *_WORKSPACE_COLUMNS), (key.workspace_id, *row[a:b]))
-    creator = _instance(get_user_model(), ("id", *_USER_COLUMNS), (key.creator_id, *row[b:-2]))
+    creator = _instance(User, ("id", *_USER_COLUMNS), (key.creator_id, *row[b:-2]))
     key._state.fields_cache = {"workspace": workspace, "creator": creator}
     return Found(key, row[-2], row[-1])
 

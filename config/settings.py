@@ -4,6 +4,7 @@
 `DEBUG=on`: the same for developers, with Django's error pages. `DEBUG=off`: production.
 """
 
+import hashlib
 from pathlib import Path
 
 import environ
@@ -145,6 +146,10 @@ CACHES = {
 }
 RATELIMIT_USE_CACHE = "ratelimit"
 RATELIMIT_FAIL_OPEN = True  # a limiter that is down must not take the API down
+# The package's own defaults: a setting that is missing costs a search and an exception at every request.
+RATELIMIT_ENABLE = True
+RATELIMIT_CACHE_PREFIX = "rl:"
+RATELIMIT_HASH_ALGORITHM = hashlib.sha256
 RATE_LIMITS = rates.from_environment(env)
 
 # Users and sign-in
