@@ -1,11 +1,15 @@
-"""Loaded before Django's settings (`-p tests.environment`): the suite has data of its own and nobody's variables."""
+"""Loaded before Django's settings (`-p tests.environment`): the suite has data of its own and nobody's variables.
+
+`KEYHOUSE_TEST_DATA_DIR` names another folder for them than `build/test`, for a second suite at the same time.
+"""
 
 import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("KEYHOUSE_TEST_DATA_DIR") or ROOT / "build" / "test").expanduser().resolve()
 for name in ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "API_KEY_ENCRYPTION_KEYS", "PUBLIC_URL", "EMAIL_URL", "REDIS_URL"):
     os.environ.pop(name, None)
-os.environ["DATA_DIR"] = str(ROOT / "build" / "test")
+os.environ["DATA_DIR"] = str(DATA_DIR)
 os.environ["USAGE_FLUSH_SECONDS"] = "0"  # tests write statistics when they want to
-(ROOT / "build" / "test" / "static").mkdir(parents=True, exist_ok=True)
+(DATA_DIR / "static").mkdir(parents=True, exist_ok=True)
