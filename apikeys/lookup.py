@@ -23,6 +23,7 @@ from apikeys.models import ApiKey
 from workspaces.models import Membership, Workspace
 
 _PREPARED = "keyhouse_find_key"  # the statement's name, and the mark of a connection that knows it
+_LOADER = "keyhouse_loader"  # where a connection keeps it
 _BYTEA = psycopg.adapters.types["bytea"].oid
 
 
@@ -103,9 +104,18 @@ def _run(database: Any, digest: bytes) -> tuple[Any, ...] | None:
     database.health_check_done = True  # it has just answered
     if not result.ntuples:
         return None
-    transformer = Transformer(database.connection)
-    transformer.set_pgresult(result)
-    return transformer.load_row(0, tuple)
+    loader = _loader(database.connection)
+    loader.set_pgresult(result)
+    return loader.load_row(0, tuple)
+
+
+def _loader(link: psycopg.Connection) -> Any:
+    """What makes Python's values of a row: one for each connection, as a new one searches for each type's way anew."""
+    loader = getattr(link, _LOADER, None)
+    if loader is None:
+        loader = Transformer(link)
+        setattr(link, _LOADER, loader)
+    return loader
 
 
 def _execute(link: psycopg.Connection, digest: bytes) -> Any:

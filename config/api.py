@@ -57,13 +57,18 @@ class ApiRequest(Request):
     actor: Any
 
 
+class PlainJson(JSONRenderer):
+    def get_indent(self, *_: Any) -> None:
+        """None: DRF would parse the media type at each request to see whether an indent is wished for."""
+
+
 class ApiView(APIView):
     """A JSON view. Each handler says `@allow(...)` and, unless it is free, `@rate_limit(...)`."""
 
     permission_classes = (Allowed,)
     metadata_class = None  # OPTIONS is a 405: the OpenAPI document describes the API
     default_response_headers: dict[str, str] = {}  # type: ignore[assignment]  # `Allow` goes with a 405 only
-    _renderer = JSONRenderer()
+    _renderer = PlainJson()
     rate_limit_headers: dict[str, str] | None = None  # of this request, set by `@rate_limit`
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> tuple[Any, str]:

@@ -2,7 +2,9 @@
 
 Requests are made in this process through the WSGI application, so the whole chain counts and no client does. The
 variants take turns in blocks; each ratio is the median over the rounds, beside it the middle half of them. The
-databases are made in build/bench at first and kept: a million rows take minutes and 4 GB, ten million 10 GB more.
+databases are made in build/bench at first and kept: a million rows take some minutes and 3 GB, ten million about ten
+minutes and 7 GB more. On a virtual machine with nothing else to do, waking PostgreSQL and Redis on a sleeping core is
+charged to the caller, which makes each round trip dearer than under load; the middle half shows how steady it was.
 """
 
 import argparse
