@@ -1,11 +1,11 @@
 import uuid
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from apikeys import keyring, tokens
@@ -89,6 +89,13 @@ class ApiKey(models.Model):
     @property
     def is_due_for_rotation(self) -> bool:
         return self.rotated_at is None and timezone.now() - self.created_at > ROTATE_AFTER
+
+
+def active_keys_of_member() -> Any:
+    """How many active keys a membership's person has in its workspace, as an expression on memberships."""
+    keys = ApiKey.objects.active().filter(workspace=OuterRef("workspace_id"), creator=OuterRef("user_id"))
+    counted = keys.order_by().values("creator").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted), 0)
 
 
 class KeyReveal(models.Model):

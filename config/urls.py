@@ -9,6 +9,8 @@ from accounts.urls import page_urls as accounts_pages
 from apikeys.urls import api_urls as apikeys_api
 from apikeys.urls import page_urls as apikeys_pages
 from config import views
+from workspaces.urls import api_urls as workspaces_api
+from workspaces.urls import page_urls as workspaces_pages
 
 admin.autodiscover()
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -17,6 +19,7 @@ admin.site.site_header = admin.site.site_title = "Keyhouse"
 urlpatterns = [
     path("", views.home, name="home"),
     path("", include((accounts_pages, "accounts"))),
+    path("", include((workspaces_pages, "workspaces"))),
     path("", include((apikeys_pages, "apikeys"))),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
@@ -24,6 +27,7 @@ urlpatterns = [
     path("api/openapi.json", views.Schema.as_view()),
     path("api/docs", views.Docs.as_view(url_name="openapi"), name="api-docs"),
     path("api/", include((accounts_api, "accounts-api"))),
+    path("api/", include((workspaces_api, "workspaces-api"))),
     path("api/", include((apikeys_api, "apikeys-api"))),
     re_path("^api/", views.UnknownPath.as_view()),
 ]

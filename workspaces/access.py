@@ -18,6 +18,7 @@ class Role(models.IntegerChoices):
 
 class Right(StrEnum):
     VIEW = "view"  # see the workspace, its members and what is in it
+    USE_TEAMS = "use_teams"  # what a person does in the browser and a key never does: join, leave, make a team
     LIST_KEYS = "list_keys"  # names and prefixes of keys, without values
     EDIT = "edit"  # create, change, delete, stream, upload
     MANAGE_KEYS = "manage_keys"  # see values of, create, rotate and revoke keys
@@ -29,6 +30,7 @@ class Right(StrEnum):
 # The least role that has a right, and whether a key has it, too (a key never has more than its creator).
 RIGHTS: dict[Right, tuple[Role, bool]] = {
     Right.VIEW: (Role.VIEWER, True),
+    Right.USE_TEAMS: (Role.VIEWER, False),
     Right.LIST_KEYS: (Role.EDITOR, True),
     Right.EDIT: (Role.EDITOR, True),
     Right.MANAGE_KEYS: (Role.EDITOR, False),

@@ -9,12 +9,22 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from config.errors import Conflict, Invalid, NotAllowed, NotFound
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
 from workspaces.models import Membership, Workspace
 from workspaces.signals import member_leaving, role_changed, team_ending
+
+# What higher apps tell of a member, as expressions on a membership; `apikeys` adds the number of active keys.
+facts: dict[str, Any] = {}
+
+
+def listed(actor: Actor) -> QuerySet[Membership]:
+    """The members of the actor's workspace, the Owner first, with what other apps know of them. One statement."""
+    members = Membership.objects.filter(workspace=actor.workspace).select_related("user").annotate(**facts)
+    return members.order_by("-role", "user__username")
 
 
 def may_manage(actor: Actor, role: int) -> bool:

@@ -133,7 +133,7 @@ class Activity(models.Model):
     details = models.JSONField(default=dict)
 
     class Meta:
-        indexes = [models.Index(fields=["workspace", "-at"], name="activity_newest")]
+        indexes = [models.Index(fields=["workspace", "-id"], name="activity_newest")]
         verbose_name_plural = "activity"
 
     def __str__(self) -> str:

@@ -1,0 +1,19 @@
+from django.urls import path
+
+from workspaces import api, views
+
+api_urls = [
+    path("teams", api.Teams.as_view(), name="team-list"),
+    path("teams/create", api.NewTeam.as_view(), name="team-create"),
+    path("members", api.Members.as_view(), name="member-list"),
+    path("members/transfer-ownership", api.Transfer.as_view(), name="ownership-transfer"),
+    path("members/<uuid:user_id>", api.Member.as_view(), name="member-detail"),
+    path("invites/info", api.InviteInfo.as_view(), name="invite-info"),
+    path("invites/accept", api.InviteAcceptance.as_view(), name="invite-accept"),
+    path("invites/<uuid:invite_id>", api.Invite.as_view(), name="invite-detail"),
+    path("invites/<uuid:invite_id>/resend", api.InviteResend.as_view(), name="invite-resend"),
+    path("activity", api.ActivityLog.as_view(), name="activity"),
+]
+page_urls = [
+    path("invites/<str:token>", views.invite, name="invite-accept"),
+]
