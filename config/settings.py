@@ -111,6 +111,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "config.context.site",
                 "accounts.context.settings_tabs",
+                "workspaces.context.switcher",
             ],
             "builtins": ["config.templatetags.keyhouse"],
         },

@@ -5,4 +5,8 @@ class WorkspacesConfig(AppConfig):
     name = "workspaces"
 
     def ready(self) -> None:
-        from workspaces import receivers  # noqa: F401
+        from accounts import tabs
+        from workspaces import receivers, views  # noqa: F401
+
+        tabs.register("teams", "Teams", views.team, order=20, icon="people")
+        tabs.register("activity", "Activity", views.log, order=30, icon="clock")

@@ -16,4 +16,14 @@ api_urls = [
 ]
 page_urls = [
     path("invites/<str:token>", views.invite, name="invite-accept"),
+    path("settings/switch", views.switch, name="workspace-switch"),
+    path("settings/teams/create", views.team_create, name="team-create"),
+    path("settings/teams/rename", views.team_rename, name="team-rename"),
+    path("settings/teams/delete", views.team_delete, name="team-delete"),
+    path("settings/teams/invite", views.member_invite, name="member-invite"),
+    path("settings/teams/invites/<uuid:invite_id>/resend", views.invite_resend, name="invite-resend"),
+    path("settings/teams/invites/<uuid:invite_id>/cancel", views.invite_cancel, name="invite-cancel"),
+    path("settings/teams/members/<uuid:user_id>/role", views.member_role, name="member-role"),
+    path("settings/teams/members/<uuid:user_id>/remove", views.member_remove, name="member-remove"),
+    path("settings/teams/members/<uuid:user_id>/transfer", views.team_transfer, name="team-transfer"),
 ]

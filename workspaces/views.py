@@ -1,13 +1,194 @@
-"""Pages of teams."""
+"""Pages of teams: switching, members, invitations, what the Owner does, and the activity log."""
 
+import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms as django_forms
+from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse
+from django.core.paginator import Paginator
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import urlencode
 
+from config.context import base_url
+from config.errors import Invalid, NotFound, ServiceError
 from config.pages import PageRequest, page
-from workspaces import invitations
-from workspaces.access import Right
+from workspaces import activity, invitations, members, services
+from workspaces.access import Actor, Right, Role
+from workspaces.forms import ActivityFilterForm, ConfirmForm, InviteForm, RoleForm, TeamForm
+from workspaces.models import Membership
+
+MEMBERS_PER_PAGE = 100
+ENTRIES_PER_PAGE = 50
+
+
+def address(actor: Actor, tab: str, **query: Any) -> str:
+    return f"{reverse('accounts:settings')}?{urlencode({'tab': tab, 'workspace': actor.workspace.slug} | query)}"
+
+
+def roles_for(actor: Actor, *also: int) -> list[tuple[int, str]]:
+    """The roles that the actor may give."""
+    return [(role.value, role.label) for role in Role if members.may_manage(actor, role) or role in also]
+
+
+@page(Right.USE_TEAMS, "POST")
+def switch(request: PageRequest) -> HttpResponse:
+    """Open the workspace that the form names, now and at the next sign-in."""
+    services.choose_workspace(request.actor)
+    return redirect(address(request.actor, "api-keys"))
+
+
+@page(Right.USE_TEAMS, "GET", "POST")
+def team_create(request: PageRequest) -> HttpResponse:
+    form = TeamForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        team = attempt(form, lambda: services.create_team(request.actor, **form.cleaned_data))
+        if team is not None:
+            actor = services.actor_in(request.actor.user, team.slug)
+            services.choose_workspace(actor)
+            messages.success(request, f"{team.name} is there. Invite the others.")
+            return redirect(address(actor, "teams"))
+    return render(request, "workspaces/create.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@page(Right.VIEW)
+def team(request: PageRequest) -> HttpResponse:
+    """Settings > Teams: the members of the team that is open, and open invitations for those who may invite."""
+    actor = request.actor
+    context: dict[str, Any] = {"tab": "teams"}
+    if not actor.workspace.is_personal:
+        people = Paginator(members.listed(actor), MEMBERS_PER_PAGE).get_page(request.GET.get("page"))
+        context["page"] = people
+        context["people"] = [
+            {"membership": m, "is_self": m.user_id == actor.user.pk, "can_manage": members.may_manage(actor, m.role)}
+            for m in people.object_list
+        ]
+        if actor.can(Right.MANAGE_MEMBERS):
+            context["invitations"] = list(invitations.open_invitations(actor))
+    return render(request, "workspaces/team.html", context)
+
+
+@page(Right.MANAGE_MEMBERS, "GET", "POST")
+def member_invite(request: PageRequest) -> HttpResponse:
+    actor = request.actor
+    form = InviteForm(request.POST or None, initial={"role": Role.EDITOR, "only_this_address": settings.HAS_EMAIL})
+    choose(form, roles_for(actor))
+    if request.method == "POST" and form.is_valid():
+        made = attempt(form, lambda: invitations.invite(actor, **form.cleaned_data))
+        if made is not None:
+            return show_link(request, *made)
+    return render(request, "workspaces/invite_form.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_MEMBERS, "POST")
+def invite_resend(request: PageRequest, invite_id: UUID) -> HttpResponse:
+    return show_link(request, *invitations.resend(request.actor, invite_id))
+
+
+@page(Right.MANAGE_MEMBERS, "POST")
+def invite_cancel(request: PageRequest, invite_id: UUID) -> HttpResponse:
+    invitations.cancel(request.actor, invite_id)
+    messages.success(request, "The invitation is cancelled.")
+    return redirect(address(request.actor, "teams"))
+
+
+def show_link(request: PageRequest, invitation: Any, token: str) -> HttpResponse:
+    """The link, in this one answer: it is stored as a hash only."""
+    link = f"{base_url(request)}{reverse('workspaces:invite-accept', args=[token])}"
+    return render(request, "workspaces/invite_link.html", {"tab": "teams", "invitation": invitation, "link": link})
+
+
+@page(Right.MANAGE_MEMBERS, "GET", "POST")
+def member_role(request: PageRequest, user_id: UUID) -> HttpResponse:
+    actor, membership = request.actor, find_member(request.actor, user_id)
+    form = RoleForm(request.POST or None, initial={"role": membership.role})
+    choose(form, roles_for(actor, membership.role))
+    if request.method == "POST" and form.is_valid():
+        role = form.cleaned_data["role"]
+        members.change_role(actor, user_id, role)
+        messages.success(request, f"{membership.user.username} is {role.label} now.")
+        return redirect(address(actor, "teams"))
+    context = {"tab": "teams", "form": form, "membership": membership}
+    return render(request, "workspaces/role.html", context, status=400 if form.errors else 200)
+
+
+@page(Right.USE_TEAMS, "GET", "POST")
+def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
+    """Remove a member, or leave: asks what becomes of each key that they made here."""
+    actor, membership = request.actor, find_member(request.actor, user_id)
+    is_self = membership.user_id == actor.user.pk
+    if not is_self and not members.may_manage(actor, membership.role):
+        actor.require(Right.MANAGE_TEAM)
+    keys = list(actor.workspace.api_keys.active().filter(creator=membership.user).newest_first())
+    takers = [
+        (str(m.user_id), m.user.username)
+        for m in members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
+        if m.pk != membership.pk
+    ]
+    form = django_forms.Form(request.POST or None)
+    for key in keys:
+        form.fields[f"key-{key.pk}"] = django_forms.ChoiceField(
+            label=f"{key.name} ({key.prefix}…)",
+            choices=[("", "Revoke"), *((value, f"Hand over to {name}") for value, name in takers)],
+            required=False,
+        )
+    if request.method == "POST" and form.is_valid():
+        chosen = {UUID(name.removeprefix("key-")): UUID(to) for name, to in form.cleaned_data.items() if to}
+        members.remove_member(actor, user_id, handovers=chosen)
+        if is_self:
+            messages.success(request, f"You have left {actor.workspace.name}.")
+            return redirect("accounts:settings")
+        messages.success(request, f"{membership.user.username} is no longer in the team.")
+        return redirect(address(actor, "teams"))
+    rows = [{"key": key, "field": form[f"key-{key.pk}"]} for key in keys]
+    context = {"tab": "teams", "form": form, "membership": membership, "rows": rows, "is_self": is_self}
+    return render(request, "workspaces/remove.html", context, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_TEAM, "GET", "POST")
+def team_rename(request: PageRequest) -> HttpResponse:
+    actor = request.actor
+    form = TeamForm(request.POST or None, initial={"name": actor.workspace.name, "slug": actor.workspace.slug})
+    if request.method == "POST" and form.is_valid():
+        if attempt(form, lambda: services.rename_team(actor, **form.cleaned_data) or True):
+            messages.success(request, "The team has its new name.")
+            return redirect(address(actor, "teams"))
+    return render(request, "workspaces/rename.html", {"tab": "teams", "form": form}, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_TEAM, "GET", "POST")
+def team_transfer(request: PageRequest, user_id: UUID) -> HttpResponse:
+    actor, membership = request.actor, find_member(request.actor, user_id)
+    form = ConfirmForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if attempt(form, lambda: members.transfer_ownership(actor, user_id, **form.cleaned_data) or True):
+            messages.success(request, f"{membership.user.username} owns the team now.")
+            return redirect(address(actor, "teams"))
+    context = {"tab": "teams", "form": form, "membership": membership}
+    return render(request, "workspaces/transfer.html", context, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_TEAM, "GET", "POST")
+def team_delete(request: PageRequest) -> HttpResponse:
+    """Says what will go, and asks for the name."""
+    actor = request.actor
+    form = ConfirmForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if attempt(form, lambda: members.delete_team(actor, **form.cleaned_data) or True):
+            messages.success(request, f"{actor.workspace.name} is deleted; its keys are refused.")
+            return redirect("accounts:settings")
+    context = {
+        "tab": "teams",
+        "form": form,
+        "member_count": actor.workspace.memberships.count(),
+        "key_count": actor.workspace.api_keys.active().count(),
+    }
+    return render(request, "workspaces/delete.html", context, status=400 if form.errors else 200)
 
 
 @page(Right.USE_TEAMS, "GET", "POST")
@@ -18,10 +199,86 @@ def invite(request: PageRequest, token: str) -> HttpResponse:
         actor = request.actor
         joined = invitations.accept(actor.user, token, address=actor.address, client=actor.client)
         messages.success(request, f"You are in {joined.workspace.name} now, as {joined.role.label}.")
-        return redirect(f"{reverse('accounts:settings')}?tab=api-keys&workspace={joined.workspace.slug}")
+        return redirect(address(joined, "api-keys"))
     is_other_address = invitation.email != request.actor.user.email.lower()
-    return render(
-        request,
-        "workspaces/invite.html",
-        {"invitation": invitation, "is_other_address": is_other_address, "token": token},
+    context = {"invitation": invitation, "is_other_address": is_other_address, "token": token}
+    return render(request, "workspaces/invite.html", context)
+
+
+@page(Right.USE_TEAMS)
+def log(request: PageRequest) -> HttpResponse:
+    """Settings > Activity: what was done, newest first; `format=csv` for all of it as a file."""
+    actor = request.actor
+    form = ActivityFilterForm(request.GET or None)
+    wanted = form.cleaned_data if form.is_valid() else {}
+    entries = activity.visible_to(
+        actor,
+        person=wanted.get("person", ""),
+        kind=wanted.get("kind", ""),
+        since=start_of(wanted.get("since")),
+        until=start_of(wanted.get("until"), days=1),
     )
+    if request.GET.get("format") == "csv":
+        return as_csv(actor, entries)
+    before = request.GET.get("before", "")
+    if before.isdecimal() and len(before) < 19:
+        entries = entries.filter(pk__lt=int(before))
+    shown = list(entries[: ENTRIES_PER_PAGE + 1])
+    older = shown[ENTRIES_PER_PAGE - 1].pk if len(shown) > ENTRIES_PER_PAGE else None
+    query = urlencode({name: value for name, value in wanted.items() if value})
+    context = {"tab": "activity", "form": form, "entries": shown[:ENTRIES_PER_PAGE], "older": older, "query": query}
+    return render(request, "workspaces/activity.html", context)
+
+
+def start_of(day: Any, days: int = 0) -> datetime | None:
+    return datetime.combine(day, time(), UTC) + timedelta(days=days) if day else None
+
+
+def as_csv(actor: Actor, entries: Any) -> StreamingHttpResponse:
+    """All entries, streamed. A cell that a spreadsheet would take for a formula gets an apostrophe in front."""
+
+    class Line:
+        def write(self, text: str) -> str:
+            return text
+
+    def safe(value: Any) -> str:
+        text = "" if value is None else str(value)
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(Line())
+        yield writer.writerow(["time", "kind", "person", "key", "address", "client", "target id", "target", "details"])
+        for e in entries.iterator(chunk_size=1000):
+            cells = (e.at.isoformat(), e.kind, e.user and e.user.username, e.key_id, e.address, e.client, e.target_id)
+            yield writer.writerow([safe(cell) for cell in (*cells, e.target_name, e.details or "")])
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="activity-{actor.workspace.slug}.csv"'
+    return response
+
+
+def find_member(actor: Actor, user_id: UUID) -> Membership:
+    membership = members.listed(actor).filter(user=user_id).first()
+    if membership is None:
+        raise NotFound("Member not found")
+    return membership
+
+
+def choose(form: django_forms.Form, roles: list[tuple[int, str]]) -> None:
+    field = form.fields["role"]
+    assert isinstance(field, django_forms.ChoiceField)
+    field.choices = roles
+
+
+def attempt(form: django_forms.Form, act: Any) -> Any:
+    """What `act` returns, or None with its complaint put beside the field that it is about."""
+    try:
+        return act()
+    except ServiceError as error:
+        if error.status not in (Invalid.status, 409):
+            raise
+        details = error.details if isinstance(error.details, dict) else {}
+        for field, sentences in (details or {None: [error.sentence]}).items():
+            name = {"username": "slug"}.get(field, field)
+            form.add_error(name if name in form.fields else None, sentences)
+        return None
