@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -206,7 +207,7 @@ def invite(request: PageRequest, token: str) -> HttpResponse:
 
 
 @page(Right.USE_TEAMS)
-def log(request: PageRequest) -> HttpResponse:
+def log(request: PageRequest) -> HttpResponseBase:
     """Settings > Activity: what was done, newest first; `format=csv` for all of it as a file."""
     actor = request.actor
     form = ActivityFilterForm(request.GET or None)

@@ -13,6 +13,7 @@ from apikeys.keyring import keyring
 from apikeys.models import ApiKey
 from tests.conftest import actor_of, assert_error, make_key
 from tests.live import ROOT
+from tests.security.hammer import Hammers
 from workspaces.models import Activity
 
 SUMMARY = "GET /api/account/summary"
@@ -176,14 +177,7 @@ def test_beside_a_running_server_no_request_fails_and_ctrl_c_only_pauses_it(new_
     server.stop()
     server.variables["API_KEY_ENCRYPTION_KEYS"] = f"{NEW},{OLD}"
     server.start()
-    hammer = subprocess.Popen(
-        [sys.executable, "-m", "tests.security.hammer", server.url, "8"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    hammer.stdin.write(token + "\n")
-    hammer.stdin.flush()
+    hammers = Hammers(server.url, token, processes=1)
     command = [sys.executable, "manage.py", "rotate_encryption_key", "--batch", "20"]
     first = subprocess.Popen(
         command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -198,8 +192,7 @@ def test_beside_a_running_server_no_request_fails_and_ctrl_c_only_pauses_it(new_
         assert first.returncode != 0
         assert "Start it again to go on" in said
         server.manage("rotate_encryption_key")
-    statuses = {line.split()[2] for line in hammer.communicate(timeout=60)[0].splitlines()}
-    assert statuses == {"200"}
+    assert {status for _, _, status in hammers.requests()} == {200}
     server.stop()
     server.variables["API_KEY_ENCRYPTION_KEYS"] = NEW
     server.start()

@@ -1,15 +1,13 @@
 """Revoking works at once: with processes and threads hammering, nothing that starts after the answer is accepted."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.live import Server
+from tests.security.hammer import Hammers
 
-SECONDS = 4
-COMMAND_SECONDS = 9  # where a command of manage.py has to start first
+BEFORE, AFTER = 2.5, 1.5  # seconds; the programs need some to start
 ALL = "unlimited"
 
 
@@ -18,25 +16,6 @@ def busy(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("busy") / "data", RATE_LIMIT_DEFAULT=ALL, RATE_LIMIT_FAILED=ALL).start()
     yield server
     server.stop()
-
-
-class Hammers:
-    """Three processes of three threads each that use one key for some seconds."""
-
-    def __init__(self, server, token, processes=3, seconds=SECONDS):
-        command = [sys.executable, "-m", "tests.security.hammer", server.url, str(seconds)]
-        self.processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(processes)
-        ]
-        for process in self.processes:
-            process.stdin.write(token + "\n")
-            process.stdin.flush()
-
-    def requests(self):
-        """(start, end, status) of all requests, by their start."""
-        lines = [line for p in self.processes for line in p.communicate(timeout=60)[0].splitlines()]
-        return sorted(tuple(map(int, line.split())) for line in lines)
 
 
 def assert_ended_at(requests, moment):
@@ -48,12 +27,13 @@ def assert_ended_at(requests, moment):
     assert {r[2] for r in after} == {401}, [r for r in after if r[2] != 401][:3]
 
 
-def during(server, token, act, seconds=SECONDS):
+def during(server, token, act):
     """Hammer the key, do `act` after a while, and return the requests and the moment its answer was there."""
-    hammers = Hammers(server, token, seconds=seconds)
-    time.sleep(SECONDS / 2)
+    hammers = Hammers(server.url, token)
+    time.sleep(BEFORE)
     act()
     moment = time.monotonic_ns()
+    time.sleep(AFTER)
     return hammers.requests(), moment
 
 
@@ -91,7 +71,7 @@ def test_a_person_who_is_deactivated(busy):
     )
     token = busy.new_key(workspace="leaver")
     deactivate = "from accounts.models import User; User.objects.filter(username='leaver').update(is_active=False)"
-    assert_ended_at(*during(busy, token, lambda: busy.shell(deactivate), COMMAND_SECONDS))
+    assert_ended_at(*during(busy, token, lambda: busy.shell(deactivate)))
 
 
 def test_a_member_who_is_removed(busy):
@@ -108,7 +88,7 @@ def test_a_member_who_is_removed(busy):
         "from workspaces.models import Membership as M\n"
         "M.objects.filter(user__username='memberr', workspace__slug='a-team').delete()"
     )
-    assert_ended_at(*during(busy, token, lambda: busy.shell(remove), COMMAND_SECONDS))
+    assert_ended_at(*during(busy, token, lambda: busy.shell(remove)))
 
 
 def test_a_scheduled_revocation_takes_effect_at_its_second(busy):
@@ -124,8 +104,9 @@ def test_a_scheduled_revocation_takes_effect_at_its_second(busy):
         "print(time.monotonic_ns() + int((end - time.time()) * 1e9))"
     )
     moment = int(planned)
-    time.sleep(max(0.0, (moment - time.monotonic_ns()) / 1e9 - SECONDS / 2))
-    requests = Hammers(busy, token).requests()
+    hammers = Hammers(busy.url, token)
+    time.sleep(max(0.0, (moment - time.monotonic_ns()) / 1e9) + AFTER)
+    requests = hammers.requests()
     assert_ended_at(requests, moment + 2_000_000)  # two clocks are read one after the other
     late = [r for r in requests if moment - 500_000_000 < r[1] < moment - 2_000_000]
     assert {r[2] for r in late} == {200}, "it works until its second"
