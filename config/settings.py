@@ -256,6 +256,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "withCredentials": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "CAMELIZE_NAMES": True,
+    "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "workspaces.serializers.ROLES",
+        "InvitableRoleEnum": "workspaces.serializers.INVITABLE",
+    },
     "SCHEMA_PATH_PREFIX": "/api",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.schema.sort_paths"],
 }
