@@ -38,8 +38,9 @@ INSERT INTO accounts_name (name) SELECT 'u' || n FROM generate_series(1000000001
 INSERT INTO accounts_user (id, username, name, email, password, is_superuser, is_staff, is_active, date_joined)
     SELECT md5('user' || n)::uuid, 'u' || 1000000000 + n, 'Person ' || n, n || '@example.org', '!', false, false, true,
     now() FROM generate_series(1, {people}) n;
-INSERT INTO workspaces_workspace (id, slug, name, is_personal)
-    SELECT md5('workspace' || n)::uuid, 'u' || 1000000000 + n, 'Person ' || n, true FROM generate_series(1, {people}) n;
+INSERT INTO workspaces_workspace (id, slug, name, is_personal, suspended_reason)
+    SELECT md5('workspace' || n)::uuid, 'u' || 1000000000 + n, 'Person ' || n, true, ''
+    FROM generate_series(1, {people}) n;
 INSERT INTO workspaces_membership (workspace_id, user_id, role)
     SELECT md5('workspace' || n)::uuid, md5('user' || n)::uuid, 4 FROM generate_series(1, {people}) n;
 INSERT INTO apikeys_apikey (id, workspace_id, creator_id, name, prefix, digest, ciphertext, encryption_key_id,
@@ -139,7 +140,7 @@ class Database:
         owner, editor = User.objects.order_by("pk")[:2]
         membership = Membership.objects.filter(user=editor, workspace__slug="the-team").first()
         if membership is None:
-            team = create_team(owner, slug="the-team", name="The team")
+            team = create_team(actor_in(owner, owner.username), slug="the-team", name="The team")
             membership = Membership.objects.create(workspace=team, user=editor, role=Role.EDITOR)
         actor = actor_in(editor, "the-team")
         for number in range(ApiKey.objects.filter(workspace=actor.workspace).count(), count):
