@@ -1,5 +1,6 @@
 """gunicorn's settings: used by `manage.py serve`, and with `gunicorn -c python:config.gunicorn config.wsgi`."""
 
+import gc
 import os
 from typing import Any
 
@@ -20,6 +21,12 @@ logconfig_dict = settings.LOGGING
 forwarded_allow_ips = "127.0.0.1,::1"
 proc_name = "keyhouse"
 control_socket_disable = True
+
+
+def when_ready(server: Any) -> None:
+    """What is loaded by now stays: the workers share its memory, and the garbage collector leaves it alone."""
+    gc.collect()
+    gc.freeze()
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -1,7 +1,6 @@
 """`manage.py serve`: gunicorn with the application; unless in production, with all that it needs prepared first."""
 
 import fcntl
-import gc
 import os
 import secrets
 import socket
@@ -105,6 +104,4 @@ class Server(BaseApplication):
     def load(self) -> Any:
         from config.wsgi import application
 
-        gc.collect()
-        gc.freeze()  # the workers share the memory of what is loaded now
         return application
