@@ -28,7 +28,8 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.order_by("-created_at", "-pk")
 
     def named(self, text: str) -> "ApiKeyQuerySet":
-        """Those whose name contains `text`, or whose prefix begins with it."""
+        """Those whose name contains `text`, or whose prefix begins with it. A whole value finds by its prefix."""
+        text = tokens.FORMAT.sub(lambda found: tokens.prefix(found[0]), text)  # no value goes into a statement
         return self.filter(Q(name__icontains=text) | Q(prefix__startswith=text)) if text else self
 
 

@@ -88,7 +88,7 @@ def key_rotation(request: PageRequest, key_id: UUID) -> HttpResponse:
     actor = request.actor
     new = find_key(actor, key_id)
     old = new.replaces
-    if old is None:
+    if old is None or old.workspace_id != actor.workspace.pk:
         raise NotFound("This key does not replace another one")
     step = request.GET.get("step", "update")
     if step not in STEPS[1:]:
@@ -148,7 +148,8 @@ def cards_of(actor: Actor, keys: list[ApiKey], *, with_values: bool) -> list[dic
     """What the card of each key shows: key, value (or None), who looked last (before now), successor, state."""
     ids = [key.pk for key in keys]
     seen = {r.key_id: r for r in KeyReveal.objects.filter(key__in=ids).select_related("person").order_by("last_at")}
-    successors = {k.replaces_id: k for k in ApiKey.objects.active().filter(replaces__in=ids).order_by("-created_at")}
+    theirs = actor.workspace.api_keys.active().filter(replaces__in=ids).order_by("-created_at")
+    successors = {k.replaces_id: k for k in theirs}
     values = services.reveal_all(actor, keys) if with_values else {}
     now = timezone.now()
     return [

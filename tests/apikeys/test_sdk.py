@@ -48,6 +48,17 @@ def test_a_key_that_is_no_good_is_an_api_error_with_the_documented_sentence(serv
     assert refused.value.json["code"] == "UNAUTHORIZED"
 
 
+@pytest.mark.parametrize("token", ["ul_" + "0" * 40, "ul_nonsense"], ids=["wrong", "malformed"])
+def test_the_asynchronous_client_is_refused_in_the_same_words(server, token):
+    async def ask():
+        async with AsyncPlatform(api_key=token, base_url=server.url) as platform:
+            await platform.account.api_keys()
+
+    with pytest.raises(APIError, match="Invalid API key") as refused:
+        asyncio.run(ask())
+    assert refused.value.status_code == 401
+
+
 def test_without_a_key_the_answer_asks_for_one(server):
     with Platform(api_key="", base_url=server.url) as platform, pytest.raises(APIError) as refused:
         platform.account.summary()
