@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SOCKET_SECONDS = 0.25
 PAUSE_SECONDS = 2.0  # between attempts while the store is away
+AWAY = (redis.RedisError, sqlite3.Error, OSError, diskcache.Timeout)  # what a store that is away raises
 
 
 class Breaker:
@@ -70,7 +71,7 @@ class CountOnce:
             return False
         try:
             count = self._count(self.make_key(key, version), value, timeout)  # type: ignore[attr-defined]
-        except (redis.RedisError, sqlite3.Error, OSError, diskcache.Timeout) as error:
+        except AWAY as error:
             self.breaker.failed(error)
             return False
         self.breaker.succeeded()
@@ -147,7 +148,17 @@ class DiskCounters(CountOnce, diskcache.DjangoCache):
 
     breaker = Breaker("the folder of counters")
 
+    def __init__(self, location: str, params: dict[str, Any]):
+        self._made_from = location, params
+        self._cache: Any = None
+        try:
+            super().__init__(location, params)
+        except AWAY as error:  # a folder that is damaged or in the way: no limits until it can be opened
+            self.breaker.failed(error)
+
     def _count(self, key: str, amount: int, seconds: float) -> int:
+        if self._cache is None:
+            super().__init__(*self._made_from)
         while True:
             try:
                 return self._cache.incr(key, amount, default=None, retry=True)

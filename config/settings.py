@@ -12,8 +12,9 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config import local, rates
+from config.environment import Environment
 
-env = environ.Env()
+env = Environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").expanduser().resolve()
 
@@ -23,11 +24,11 @@ missing = []  # what production lacks, told all at once
 
 # The address and how requests get here
 HOST = env.str("HOST", "127.0.0.1")
-PORT = env.int("PORT", 8000)
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 2)  # processes
-WEB_THREADS = env.int("WEB_THREADS", 8)  # threads of each process, each with a database connection of its own
+PORT = env.integer("PORT", 8000, 1, 65535)
+WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 2, 1)  # processes
+WEB_THREADS = env.integer("WEB_THREADS", 8, 1)  # threads of each process, each with a database connection of its own
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")  # where people reach the server; by default as each request says
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)  # proxies in front that append to X-Forwarded-For
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0)  # proxies in front that append to X-Forwarded-For
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 if not ALLOWED_HOSTS:
     if IS_PRODUCTION:
@@ -121,9 +122,7 @@ TEMPLATES = [
 # Database
 PREPARED_STATEMENTS = env.bool("PREPARED_STATEMENTS", True)  # off behind a proxy that pools by transaction
 if env.str("DATABASE_URL", ""):
-    DATABASES = {"default": env.db_url("DATABASE_URL")}
-    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server: postgres://user:password@host/name.")
+    DATABASES = {"default": env.postgresql("DATABASE_URL")}
 else:
     DATABASES = {"default": {"ENGINE": "config.embedded", "NAME": "keyhouse"}}
 DATABASES["default"] |= {
@@ -136,7 +135,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Caches: sign-in attempts are counted in the database, API requests in Redis or in files
-REDIS_URL = env.str("REDIS_URL", "")
+REDIS_URL = env.redis("REDIS_URL")
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"},
     "ratelimit": (
@@ -197,7 +196,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 
 # Cookies, headers
 SESSION_COOKIE_NAME = "keyhouse_session"
-SESSION_COOKIE_AGE = env.int("SESSION_DAYS", 14) * 24 * 60 * 60
+SESSION_COOKIE_AGE = env.integer("SESSION_DAYS", 14, 1, 3650) * 24 * 60 * 60
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_NAME = "keyhouse_csrf"
@@ -212,7 +211,7 @@ if IS_PRODUCTION:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
     SECURE_REDIRECT_EXEMPT = ["^api/", "^openapi\\.json$"]  # clients take a redirect for success
-    SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 365 * 24 * 60 * 60)
+    SECURE_HSTS_SECONDS = env.integer("HSTS_SECONDS", 365 * 24 * 60 * 60)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
     if TRUSTED_PROXIES:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -302,4 +301,4 @@ LOGGING = {
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.logs.RedactingReporterFilter"
 
 # Keys and their use
-USAGE_FLUSH_SECONDS = env.float("USAGE_FLUSH_SECONDS", 3.0)  # what a kill -9 can lose of the statistics
+USAGE_FLUSH_SECONDS = env.seconds("USAGE_FLUSH_SECONDS", 3.0)  # what a kill -9 can lose of the statistics

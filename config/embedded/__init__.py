@@ -9,6 +9,8 @@ the server alive or stop it under somebody.
 import atexit
 import fcntl
 import os
+import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import psutil
 import psycopg
+from django.core.exceptions import ImproperlyConfigured
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 DATABASE = "keyhouse"
 START_SECONDS = 60  # recovering from a crash takes its time
 RESTART_SECONDS = 5  # what a request may wait for a server that went away
+SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un of Linux; of macOS and the BSDs
 
 _lock = threading.Lock()
 _server: "PostgresServer | None" = None
@@ -34,11 +38,13 @@ _owner_pid = 0
 def ensure_running(data_dir: Path, seconds: float = START_SECONDS) -> dict[str, str]:
     """Start the embedded server unless it runs, and return Django's connection settings (HOST, PORT, USER).
 
-    Raises RuntimeError, naming the log file, when the server cannot be started within `seconds`.
+    Raises RuntimeError, naming the log file, when the server cannot be started within `seconds`, and
+    ImproperlyConfigured for a folder that it cannot work in.
     """
     global _server, _users_file, _owner_pid
     with _lock:
         if _users_file is None:
+            _refuse_unfit_path(data_dir / "pg")
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             _users_file = open(data_dir / "pg.users", "a")  # noqa: SIM115 (held until the process ends)
             fcntl.flock(_users_file, fcntl.LOCK_SH)
@@ -52,6 +58,17 @@ def ensure_running(data_dir: Path, seconds: float = START_SECONDS) -> dict[str, 
 def stop() -> None:
     """Stop the server if no other process uses it; called at exit by itself."""
     _release()
+
+
+def _refuse_unfit_path(pgdata: Path) -> None:
+    # pg_ctl hands the path of the socket to a shell, unquoted, and the kernel gives a socket's path little room.
+    path = str(pgdata / ".s.PGSQL.5432")
+    if not re.fullmatch(r"[\w/.,:+=@~-]+", path) or len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        room = SOCKET_PATH_BYTES - len("/pg/.s.PGSQL.5432")
+        raise ImproperlyConfigured(
+            f"The embedded PostgreSQL cannot work in {pgdata}: set DATA_DIR to a folder whose path has no blanks or "
+            f"quotes and at most {room} bytes, or set DATABASE_URL to use your own server."
+        )
 
 
 def _start(data_dir: Path, deadline: float) -> "PostgresServer":

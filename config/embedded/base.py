@@ -17,7 +17,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if DatabaseWrapper._address is None:
             self._locate(embedded.START_SECONDS)
         self.settings_dict.update(DatabaseWrapper._address or {})
-        return super().get_connection_params()
+        # A statement that fails is not repeated in the server's log: what people typed stands in it.
+        return {"options": "-c log_min_error_statement=panic"} | super().get_connection_params()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         try:

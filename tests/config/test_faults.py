@@ -1,6 +1,7 @@
 """Real faults: Redis away, PostgreSQL restarted, a worker killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -55,6 +56,27 @@ def test_a_redis_that_hangs_costs_a_quarter_of_a_second_and_not_the_request(new_
         assert time.monotonic() - started < 6
     finally:
         os.kill(redis.process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "a file in the way"])
+def test_counters_that_cannot_be_opened_turn_limits_off_and_not_the_api(new_server, damage):
+    server = new_server(RATE_LIMIT_DEFAULT="2/10m")
+    token = server.new_key()
+    assert statuses(server, token, 3) == [200, 200, 429]
+    server.stop()
+    folder = server.data_dir / "ratelimit"
+    if damage == "garbage":
+        for file in folder.rglob("cache.db*"):
+            file.write_bytes(b"garbage" * 1000)
+    else:
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+    server.start()
+    assert statuses(server, token, 6) == [200] * 6
+    assert 1 <= server.output.count("Rate limits are off: the folder of counters") <= 2, "once for each process"
+
+    shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    wait_for(lambda: 429 in statuses(server, token, 6), 15, "limits did not come back")
 
 
 def postmaster(server):

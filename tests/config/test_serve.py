@@ -5,6 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -143,6 +146,73 @@ def test_another_database_can_be_named(new_server, tmp_path):
     assert second.get(token).status_code == 200
     assert first.get(token).status_code == 401
     assert not (second.data_dir / "pg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("PORT", "http", "PORT='http' is not a whole number from 1 to 65535"),
+        ("PORT", "65536", "PORT='65536' is not a whole number"),
+        ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY='0' is not a whole number from 1"),
+        ("USAGE_FLUSH_SECONDS", "often", "USAGE_FLUSH_SECONDS='often' is not a number of seconds"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL must name a Redis server"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL must name a PostgreSQL server"),
+        ("DATABASE_URL", "postgres://me:hushhush@host:port/name", "DATABASE_URL must name a PostgreSQL server"),
+        ("DATABASE_URL", "postgres://me:hushhush@127.0.0.1:1/name", "The database does not answer"),
+        ("DATA_DIR", "/tmp/with blank", "set DATA_DIR to a folder whose path has no blanks"),
+        ("DATA_DIR", "/tmp/" + 120 * "x", "at most 90 bytes"),
+        ("DATA_DIR", "/tmp/$(id)", "set DATA_DIR to a folder"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_stops_the_start_with_one_clear_sentence(tmp_path, name, text, says):
+    folder = text.replace("/tmp", str(tmp_path)) if name == "DATA_DIR" else text
+    done = Server(tmp_path / "data", **{name: folder}).manage("serve", check=False)
+    assert done.returncode != 0
+    assert says in done.stderr or (name == "DATA_DIR" and "at most" in done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "hushhush" not in done.stdout + done.stderr
+    if name == "DATA_DIR":
+        assert not (Path(folder) / "pg").exists()
+
+
+def test_of_two_servers_that_start_at_once_one_runs_and_the_other_says_so(new_server, tmp_path):
+    servers = [Server(tmp_path / "data"), Server(tmp_path / "data")]
+    servers[1].log_file = tmp_path / "second.log"
+    (tmp_path / "data").mkdir()
+    outcomes = []
+
+    def start(server):
+        try:
+            server.start()
+        except AssertionError as ended:
+            outcomes.append(str(ended))
+        else:
+            outcomes.append("runs")
+
+    threads = [threading.Thread(target=start, args=(server,)) for server in servers]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outcomes.count("runs") == 1
+        assert any("A server is running with the data in" in outcome for outcome in outcomes)
+        running = next(server for server in servers if server.process.poll() is None)
+        assert running.get(running.new_key()).status_code == 200
+    finally:
+        for server in servers:
+            server.stop()
+    assert not (tmp_path / "data" / "pg" / "postmaster.pid").exists()
+
+
+def test_commands_that_run_at_once_without_a_server_share_the_database_and_the_last_one_stops_it(new_server):
+    server = new_server()
+    server.stop()
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda n: server.manage("create_api_key", "--workspace", "operator", "--name", n), "abcd"))
+    assert len({d.stdout for d in done}) == 4
+    gone = lambda: not (server.data_dir / "pg" / "postmaster.pid").exists()  # noqa: E731
+    wait_for(gone, 10, "the commands left PostgreSQL running")
 
 
 def test_a_database_that_is_none_of_ours_is_refused(tmp_path):
