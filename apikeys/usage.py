@@ -26,6 +26,7 @@ HOUR = 3600
 MAX_ENTRIES = 20_000  # a client that makes up addresses or names must not fill the memory
 OTHER = "other"
 KEEP = timedelta(days=90)
+EXIT_ATTEMPTS = 5
 
 Entry = tuple[UUID, int, str, str]  # key, start of the period in seconds since 1970, address, client
 
@@ -80,8 +81,8 @@ class Recorder:
                 self.housekeeping_at = time.monotonic() + HOUR
                 self._guarded(clean_up)
 
-    def flush(self) -> None:
-        """Write what was added up. Keeps it for the next time if the database is away."""
+    def flush(self) -> bool:
+        """Write what was added up. False if the database is away: it is kept for the next time then."""
         with self.flushing:
             with self.lock:
                 requests, self.requests = self.requests, {}
@@ -93,6 +94,8 @@ class Recorder:
                         seen[0] += count
                         seen[1] = min(seen[1], first)
                     self.refused = refused | self.refused
+                return False
+        return True
 
     def _guarded(self, work: Any) -> bool:
         try:
@@ -131,6 +134,14 @@ def note_refused(key_id: UUID, address: str) -> None:
 def flush() -> None:
     """Write what this process has added up, now."""
     _recorder.flush()
+
+
+def flush_at_exit() -> None:
+    """The same for a process that ends: a database that is busy for a moment must not cost the counts."""
+    for _ in range(EXIT_ATTEMPTS):
+        if _recorder.flush():
+            return
+        time.sleep(0.5)
 
 
 def clean_up() -> dict[str, int]:

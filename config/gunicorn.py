@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -27,6 +28,13 @@ def when_ready(server: Any) -> None:
     """What is loaded by now stays: the workers share its memory, and the garbage collector leaves it alone."""
     gc.collect()
     gc.freeze()
+    # Ctrl-C lets workers finish, as SIGTERM does: gunicorn's quick way can hang in a worker, and its counts are lost.
+    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def post_worker_init(worker: Any) -> None:
+    """A terminal sends Ctrl-C to workers as well; they wait for the master's word."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -40,4 +48,4 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Write what the worker has counted."""
     from apikeys import usage
 
-    usage.flush()
+    usage.flush_at_exit()

@@ -36,12 +36,12 @@ def test_of_1000_requests_from_4_processes_in_one_window_exactly_100_pass(reques
     variables = {"REDIS_URL": request.getfixturevalue("redis_server").url} if store == "redis" else {}
     # A window that no run can straddle twice: the test begins when a new one has begun.
     server = new_server(RATE_LIMIT_DEFAULT="100/10m", **variables)
-    token = server.new_key()
-    first = server.get(token)
-    left = int(re.search(r"t=(\d+)", first.headers["RateLimit"])[1])
+    for attempt in range(10):  # each key has windows of its own: take one that has just begun
+        token = server.new_key(f"key {attempt}")
+        first = server.get(token)
+        if int(re.search(r"t=(\d+)", first.headers["RateLimit"])[1]) > 120:
+            break
     statuses = [first.status_code]
-    if left < 60:  # pragma: no cover
-        pytest.skip("the window was about to end")
     statuses += hammer_from_processes(server.url, token, each=250)[:999]
     assert statuses.count(200) == 100
     assert set(statuses) == {200, 429}
