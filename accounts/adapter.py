@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 
 from accounts import names
 from config.address import client_address
+from config.redaction import refuse_keys
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -21,6 +22,10 @@ class AccountAdapter(DefaultAccountAdapter):
         if not shallow and names.is_taken(username):
             raise ValidationError(names.TAKEN)
         return username
+
+    def clean_email(self, email: str) -> str:
+        refuse_keys(email)
+        return super().clean_email(email)
 
     def get_client_ip(self, request: Any) -> str:
         return client_address(request)

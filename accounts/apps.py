@@ -5,6 +5,6 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import tabs, views
+        from accounts import receivers, tabs, views  # noqa: F401
 
         tabs.register("profile", "Profile", views.profile, order=90, icon="person")

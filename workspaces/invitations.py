@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from config.errors import Conflict, Invalid, NotAllowed, NotFound
+from config.redaction import refuse_keys
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
 from workspaces.members import may_manage
@@ -157,6 +158,7 @@ def _clean_email(email: str) -> str:
     email = email.strip().lower()
     try:
         validate_email(email)
+        refuse_keys(email)
     except ValidationError:
         problem = "Enter an e-mail address such as alice@example.org."
         raise Invalid(f"email: {problem}", details={"email": [problem]}) from None
