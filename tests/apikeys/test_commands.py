@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -12,7 +13,7 @@ from apikeys import tokens
 from apikeys.keyring import keyring
 from apikeys.models import ApiKey
 from tests.conftest import actor_of, assert_error, make_key
-from tests.live import ROOT
+from tests.live import ROOT, wait_for
 from tests.security.hammer import Hammers
 from workspaces.models import Activity
 
@@ -171,32 +172,70 @@ def test_beside_a_running_server_no_request_fails_and_ctrl_c_only_pauses_it(new_
     server.shell(
         "from apikeys import services; from workspaces.services import actor_in; from accounts.models import User\n"
         "a = actor_in(User.objects.get(), 'operator')\n"
-        "for n in range(3000): services.create_key(a, name=str(n))"
+        "for n in range(1000): services.create_key(a, name=str(n))"
     )
     token = server.new_key()
+    victims = [server.new_key(f"victim {n}") for n in range(2)]
     server.stop()
     server.variables["API_KEY_ENCRYPTION_KEYS"] = f"{NEW},{OLD}"
     server.start()
     hammers = Hammers(server.url, token, processes=1)
-    command = [sys.executable, "manage.py", "rotate_encryption_key", "--batch", "20"]
-    first = subprocess.Popen(
-        command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while server.shell("from apikeys.reencryption import remaining; print(remaining() < 2990)") != "True":
-        assert first.poll() is None or first.returncode == 0
-    first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=60)
-    assert "Traceback" not in said
-    left = int(server.shell("from apikeys.reencryption import remaining; print(remaining())"))
-    if left:
-        assert first.returncode != 0
+    command = [sys.executable, "manage.py", "rotate_encryption_key", "--batch", "2"]
+    address = f"postgres://postgres@/keyhouse?host={server.data_dir / 'pg'}"
+    with psycopg.connect(address, autocommit=True) as database:
+
+        def count(what):
+            return database.execute(f"SELECT count(*) FROM apikeys_apikey WHERE {what}").fetchone()[0]
+
+        first = subprocess.Popen(
+            command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: count("encryption_key_id = 'new'") >= 100 or first.poll() is not None, 60)
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=60)
+        assert first.returncode == 1, "stopped in the middle"
         assert "Start it again to go on" in said
-        server.manage("rotate_encryption_key")
+        assert "Traceback" not in said
+        assert 0 < count("encryption_key_id = 'new'") < 1003
+
+        revoked = server.manage("revoke_api_key", "--value", text=" ".join(victims))
+        assert revoked.stdout.count("revoked") == 2
+        done = server.manage("rotate_encryption_key", "--batch", "50")
+        assert done.stdout.startswith("Encrypted ")
+        assert count("encryption_key_id = 'old' AND revoked_at IS NULL") == 0
+        assert count("revoked_at IS NOT NULL AND ciphertext = ''") == 2
+        again = server.manage("rotate_encryption_key", check=False)
+        assert again.returncode == 1
+        assert "Nothing to do" in again.stderr
     assert {status for _, _, status in hammers.requests()} == {200}
     server.stop()
     server.variables["API_KEY_ENCRYPTION_KEYS"] = NEW
     server.start()
     assert server.get(token).status_code == 200
+    assert [server.get(victim).status_code for victim in victims] == [401, 401]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        (("create_api_key", "--workspace", "operator", "--name", "ci"), "", 0),
+        (("create_api_key", "--workspace", "nowhere", "--name", "ci"), "", 1),
+        (("revoke_api_key", "ul_" + "0" * 40), "", 1),
+        (("revoke_api_key", "--value"), "ul_" + "0" * 40, 1),
+        (("rotate_encryption_key",), "", 1),
+    ],
+)
+def test_as_a_program_it_ends_with_a_status_and_says_why_in_a_line(server, arguments, text, status):
+    done = server.manage(*arguments, text=text, check=False)
+    assert done.returncode == status
+    if status:
+        assert done.stdout == ""
+        assert done.stderr.strip().splitlines()[-1].startswith("CommandError: ")
+    else:
+        assert tokens.is_token(done.stdout.removesuffix("\n")), "exactly the value"
+        assert server.get(done.stdout.strip()).status_code == 200
+    assert "Traceback" not in done.stderr
+    assert not tokens.contains_token(done.stderr)
 
 
 def test_checks_tell_of_an_encryption_key_that_lacks_or_is_wrong(settings, old_keys):

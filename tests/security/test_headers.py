@@ -1,12 +1,14 @@
 """Authorization headers that are no good."""
 
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
+from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apikeys import lookup, tokens
+from apikeys import tokens
 from apikeys.authentication import read_header
 from tests.conftest import Browser, assert_error
 
@@ -40,10 +42,26 @@ def anybody():
     return Browser()
 
 
+@contextmanager
+def no_database():
+    """There is no connection, and making one is an error, by whatever way a statement would be sent."""
+    database = connections["default"]
+    asked = AssertionError("the database was asked")
+    with mock.patch.object(database, "connection", None), mock.patch.object(database, "connect", side_effect=asked):
+        yield
+
+
+def test_without_a_database_a_well_formed_key_cannot_be_answered(anybody, db):
+    """What the test below relies on: a request that asks the database is noticed."""
+    with no_database():
+        answer = anybody.get("/api/account/summary", HTTP_AUTHORIZATION=f"Bearer {tokens.new_token()}")
+    assert answer.status_code == 500
+
+
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(header=MALFORMED)
 def test_a_malformed_header_is_a_401_without_a_query(anybody, header):
-    with mock.patch.object(lookup, "find", side_effect=AssertionError("the database was asked")):
+    with no_database():
         answer = anybody.get("/api/account/summary", HTTP_AUTHORIZATION=header)
     assert_error(answer, 401, "Invalid API key")
 
