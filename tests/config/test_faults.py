@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.live import Redis, wait_for
+from tests.live import Redis, Server, wait_for
+from tests.security.hammer import Hammers
 
 
 @pytest.fixture
@@ -124,6 +125,56 @@ def test_requests_recover_from_a_restart_of_postgresql(new_server):
     psutil.wait_procs(victims, 10)
     assert_recovers(server, token)
     assert page.http.get("/settings?tab=api-keys").status_code == 200
+
+
+def end_quickly(server):
+    os.kill(postmaster(server), signal.SIGINT)
+
+
+def kill_a_backend(server):
+    """One backend dies of kill -9: PostgreSQL then ends all others and recovers by itself."""
+    backends = [p for p in psutil.Process(postmaster(server)).children() if "keyhouse" in " ".join(p.cmdline())]
+    assert backends
+    backends[0].kill()
+
+
+def kill_everything(server):
+    main = psutil.Process(postmaster(server))
+    for process in (main, *main.children()):
+        process.kill()
+
+
+@pytest.mark.parametrize("fault", [end_quickly, kill_a_backend, kill_everything])
+def test_under_load_a_good_key_is_never_called_bad_while_the_database_is_away(tough, fault):
+    token = tough.new_key(fault.__name__)
+    hammers = Hammers(tough.url, token, processes=2)
+    try:
+        wait_for(lambda: tough.get(token).status_code == 200, 20)
+        time.sleep(2)
+        fault(tough)
+        at = time.monotonic_ns()
+        assert_recovers(tough, token)
+        time.sleep(1)
+    finally:
+        requests = hammers.requests()
+    assert {status for _, _, status in requests} <= {200, 503}
+    assert any(status == 200 and end < at for _, end, status in requests), "there was load before"
+    assert requests[-1][2] == 200
+    assert max(end - start for start, end, _ in requests) < 20e9, "no request hangs"
+    # What was counted meanwhile is written when the database is back.
+    accepted = sum(status == 200 for _, _, status in requests)
+    counted = (
+        "from django.db.models import Sum; from apikeys.models import KeyUsage\n"
+        f"print(KeyUsage.objects.filter(key__name='{fault.__name__}').aggregate(n=Sum('requests'))['n'] or 0)"
+    )
+    wait_for(lambda: int(tough.shell(counted)) >= accepted, 15, lambda: f"{tough.shell(counted)} of {accepted}")
+
+
+@pytest.fixture(scope="module")
+def tough(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("tough") / "data", RATE_LIMIT_DEFAULT="unlimited").start()
+    yield server
+    server.stop()
 
 
 def test_a_broken_connection_is_replaced_within_the_request(new_server):

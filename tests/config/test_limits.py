@@ -1,5 +1,6 @@
 """Rate limits, exact under concurrency, on the counters of one machine and on Redis."""
 
+import json
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ SUMMARY = "GET /api/account/summary"
 
 
 def hammer_from_processes(url, token, processes=4, each=250):
-    """The statuses of so many requests from so many processes at once."""
+    """(status, headers) of so many requests from so many processes at once."""
     command = [sys.executable, "-m", "tests.load", url, str(each)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
@@ -28,7 +29,8 @@ def hammer_from_processes(url, token, processes=4, each=250):
     for worker in workers:
         worker.stdin.write(token + "\n")
         worker.stdin.flush()
-    return [int(status) for worker in workers for status in worker.communicate(timeout=120)[0].split()]
+    lines = [line for worker in workers for line in worker.communicate(timeout=120)[0].splitlines()]
+    return [tuple(json.loads(line)) for line in lines]
 
 
 @pytest.mark.parametrize("store", ["files", "redis"])
@@ -41,10 +43,20 @@ def test_of_1000_requests_from_4_processes_in_one_window_exactly_100_pass(reques
         first = server.get(token)
         if int(re.search(r"t=(\d+)", first.headers["RateLimit"])[1]) > 120:
             break
-    statuses = [first.status_code]
-    statuses += hammer_from_processes(server.url, token, each=250)[:999]
-    assert statuses.count(200) == 100
-    assert set(statuses) == {200, 429}
+    answers = [(first.status_code, dict(first.headers)), *hammer_from_processes(server.url, token, each=250)]
+    passed = [headers for status, headers in answers if status == 200]
+    refused = [headers for status, headers in answers if status == 429]
+    assert (len(passed), len(refused)) == (100, 901)
+    # Each answer says what was left after it: of the hundred, each number once.
+    assert sorted(int(headers["x-ratelimit-remaining"]) for headers in passed) == list(range(100))
+    for headers in passed + refused:
+        r, t = map(int, re.fullmatch(r'"default";r=(\d+);t=(\d+)', headers["ratelimit"]).groups())
+        assert r == int(headers["x-ratelimit-remaining"])
+        assert 1 <= t <= 600
+        assert headers["x-ratelimit-limit"] == "100"
+        assert headers["ratelimit-policy"] == '"default";q=100;w=600'
+        assert headers.get("retry-after", str(t)) == str(t)
+        assert ("retry-after" in headers) == (headers in refused)
 
 
 def test_every_answer_says_how_much_is_left(call, edda_key, settings):
