@@ -1,8 +1,8 @@
 """A program that uses a key without pause and says when each request started: for tests of revocation.
 
 `python -m tests.security.hammer URL`, the key as the first line of standard input; goes on until standard input ends
-(two minutes at most) and then prints a line `start end status` per request, times in nanoseconds of the machine's
-monotonic clock, which all processes share.
+(two minutes at most) and then prints a line `start end status` per request. Status 0: no answer; times are nanoseconds
+of the machine's monotonic clock, which all processes share.
 """
 
 import subprocess
@@ -42,7 +42,10 @@ def run(url: str, token: str, stop: threading.Event, lines: list[str]) -> None:
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
         while not stop.is_set():
             start = time.monotonic_ns()
-            status = client.get(f"{url}/api/account/summary").status_code
+            try:
+                status = client.get(f"{url}/api/account/summary").status_code
+            except httpx.HTTPError:
+                status = 0  # no answer
             lines.append(f"{start} {time.monotonic_ns()} {status}")
 
 

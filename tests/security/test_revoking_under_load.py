@@ -91,6 +91,36 @@ def test_a_member_who_is_removed(busy):
     assert_ended_at(*during(busy, token, lambda: busy.shell(remove)))
 
 
+def test_of_a_member_who_is_removed_each_key_ends_or_goes_on_without_a_gap(busy):
+    busy.shell(
+        "from accounts.models import User; from workspaces.services import actor_in, create_team\n"
+        "from workspaces.models import Membership; from workspaces.access import Role\n"
+        "o = User.objects.get(username='operator'); m = User.objects.create_user('mover')\n"
+        "t = create_team(actor_in(o, 'operator'), slug='b-team', name='B')\n"
+        "Membership.objects.create(workspace=t, user=m, role=Role.EDITOR)"
+    )
+    make = ("create_api_key", "--workspace", "b-team", "--creator", "mover", "--name")
+    ending, staying = (busy.manage(*make, name).stdout.strip() for name in ("ending", "staying"))
+    which, person = key_id(busy, staying), busy.sign_in()
+    people = person.api("GET", "/api/members?workspace=b-team").json()["members"]
+    ids = {member["username"]: member["userId"] for member in people}
+    csrf = person.token(person.http.get("/settings?tab=profile").text)
+    others = Hammers(busy.url, staying, processes=1)
+
+    def remove():
+        answer = person.http.request(
+            "DELETE",
+            f"/api/members/{ids['mover']}?workspace=b-team",
+            json={"handOver": {which: ids["operator"]}},
+            headers={"X-CSRFToken": csrf},
+        )
+        assert answer.status_code == 204, answer.text
+
+    assert_ended_at(*during(busy, ending, remove))
+    assert {status for _, _, status in others.requests()} == {200}
+    assert busy.get(staying, "/api/api-keys/current").json()["createdBy"] == "operator"
+
+
 def test_a_scheduled_revocation_takes_effect_at_its_second(busy):
     token = busy.new_key()
     which = key_id(busy, token)
