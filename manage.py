@@ -15,6 +15,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as problem:
         sys.exit(f"Keyhouse cannot start.\n{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell reports it, and no traceback
     except OperationalError as problem:
         sys.exit(f"The database does not answer.\n{problem}")
 

@@ -72,6 +72,7 @@ def _refuse_unfit_path(pgdata: Path) -> None:
 
 
 def _start(data_dir: Path, deadline: float) -> "PostgresServer":
+    global _server
     pgserver = _load_package(data_dir / "run")
     pgdata = data_dir / "pg"
     _remove_stale_pid_file(pgdata)
@@ -79,9 +80,10 @@ def _start(data_dir: Path, deadline: float) -> "PostgresServer":
     while True:
         try:
             # cleanup_mode None: its own list of users is never cleared of processes that were killed.
-            server = pgserver.get_server(pgdata, cleanup_mode=None)
-            _create_database(server)
-            return server
+            # Kept at once: whoever presses Ctrl-C from here on must not leave it running.
+            _server = pgserver.get_server(pgdata, cleanup_mode=None)
+            _create_database(_server)
+            return _server
         except Exception as error:
             if time.monotonic() > deadline:
                 raise RuntimeError(

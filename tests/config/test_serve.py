@@ -215,6 +215,21 @@ def test_commands_that_run_at_once_without_a_server_share_the_database_and_the_l
     wait_for(gone, 10, "the commands left PostgreSQL running")
 
 
+def test_ctrl_c_during_the_start_leaves_nothing_and_shows_no_traceback(tmp_path):
+    server = Server(tmp_path / "data")
+    code = (
+        "import manage, sys\nfrom config import embedded\n"
+        "def interrupted(server): raise KeyboardInterrupt\n"
+        "embedded._create_database = interrupted\nsys.argv = ['manage.py', 'migrate']\nmanage.main()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert (server.data_dir / "pg" / "PG_VERSION").exists()
+    assert not (server.data_dir / "pg" / "postmaster.pid").exists()
+
+
 def test_a_database_that_is_none_of_ours_is_refused(tmp_path):
     done = Server(tmp_path / "data", DATABASE_URL="sqlite:///x.db").manage("check", check=False)
     assert done.returncode != 0
