@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint check bench lock clean
+.PHONY: run test lint check bench bench-training soak lock clean
 .DEFAULT_GOAL := run
 
 # Without the development packages: what a server needs.
@@ -37,6 +37,12 @@ check: $(VENV)/.dev ## Django's checks, as for production, and missing migration
 
 bench: $(VENV)/.dev ## what a request costs, as ratios
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-training: $(VENV)/.dev ## what a training event costs, with ARGS="--mlflow PROGRAM" beside MLflow
+	$(BIN)/python -m tests.benchmarks.training $(ARGS)
+
+soak: $(VENV)/.dev ## two instances under mixed load while Redis and PostgreSQL restart; ARGS="--minutes 5"
+	$(BIN)/python -m tests.security.soak $(ARGS)
 
 # Versions are those of one day, for every platform and Python from 3.11 on.
 lock: ## renew the lock files

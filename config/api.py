@@ -21,6 +21,8 @@ from config.parsers import TooLarge
 
 log = logging.getLogger(__name__)
 PUBLIC = object()
+# Called with the request, its rate-limit category and the answer's status; higher apps add theirs. Must be fast.
+answered: list[Callable[[Any, str, int], None]] = []
 
 
 def allow(right: Any) -> Callable:
@@ -70,6 +72,7 @@ class ApiView(APIView):
     default_response_headers: dict[str, str] = {}  # type: ignore[assignment]  # `Allow` goes with a 405 only
     _renderer = PlainJson()
     rate_limit_headers: dict[str, str] | None = None  # of this request, set by `@rate_limit`
+    category = "default"  # the same
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> tuple[Any, str]:
         """JSON, whatever the caller would accept: there is nothing else to choose, and errors must be JSON, too."""
@@ -83,12 +86,14 @@ class ApiView(APIView):
 
     def validated_query(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
         """The same for the query string."""
-        serializer = serializer_class(data=self.request.query_params)
+        serializer = serializer_class(data=self.request.query_params.dict())
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
+        for listener in answered:
+            listener(request._request, self.category, response.status_code)
         limit_headers = self.rate_limit_headers
         if limit_headers and response.status_code not in (401, 403):
             for name, value in limit_headers.items():
@@ -107,6 +112,8 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     error = as_service_error(exception)
     if error.status == 405:
         error.headers["Allow"] = ", ".join(m for m in context["view"].allowed_methods if m != "OPTIONS")
+    if error.status == 415 and (wanted := context["view"].parser_classes[0].media_type) != "application/json":
+        error.sentence = f"Send a body with Content-Type: {wanted}"
     if error.status >= 500:
         log.error("%s in %s", type(exception).__name__, context.get("view"), exc_info=exception)
     return Response(error.as_json(), status=error.status, headers=error.headers)
@@ -133,7 +140,7 @@ def as_service_error(exception: BaseException) -> errors.ServiceError:
         case OperationalError() | InterfaceError():
             return errors.Unavailable()
         case RequestDataTooBig() | TooLarge():
-            return _other(413, "PAYLOAD_TOO_LARGE", "The request is too large")
+            return errors.PayloadTooLarge()
         case exceptions.MethodNotAllowed():
             return _other(405, "METHOD_NOT_ALLOWED", "This address does not answer that method")
         case exceptions.UnsupportedMediaType():

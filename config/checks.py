@@ -21,7 +21,7 @@ def every_view_says_who_may_use_it(app_configs: Any, **kwargs: Any) -> list[Any]
 
 def handlers() -> Iterator[tuple[str, str, Any]]:
     """Every (path, name, handler) of our own views: each method of an API view, each page."""
-    for path, callback in _patterns(get_resolver().url_patterns, ""):
+    for path, callback in patterns():
         view = getattr(callback, "cls", None)
         if view is None:
             if callback.__module__.startswith(OURS):
@@ -32,8 +32,13 @@ def handlers() -> Iterator[tuple[str, str, Any]]:
                     yield path, f"{view.__module__}.{view.__name__}.{method}", getattr(view, method)
 
 
-def _patterns(patterns: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for entry in patterns:
+def patterns() -> Iterator[tuple[str, Any]]:
+    """Every (path, view) of the server, ours or not."""
+    return _patterns(get_resolver().url_patterns, "")
+
+
+def _patterns(entries: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for entry in entries:
         if isinstance(entry, URLResolver):
             yield from _patterns(entry.url_patterns, prefix + str(entry.pattern))
         elif isinstance(entry, URLPattern):

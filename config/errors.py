@@ -9,6 +9,7 @@ from typing import Any
 class ServiceError(Exception):
     status = 500
     code = "INTERNAL_ERROR"
+    template = "error.html"  # what pages show; it is given `error`
     sentence = "Something went wrong on the server"
 
     def __init__(self, sentence: str | None = None, *, details: Any = None, headers: dict[str, str] | None = None):
@@ -61,3 +62,11 @@ class Unavailable(ServiceError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "2"})
+
+
+class PayloadTooLarge(ServiceError):
+    status, code, sentence = 413, "PAYLOAD_TOO_LARGE", "The request is too large"
+
+
+class StorageFull(ServiceError):
+    status, code, sentence = 507, "STORAGE_FULL", "The server has no room for this at the moment"

@@ -48,6 +48,8 @@ def page(right: Any, *methods: str) -> Callable:
                 add_never_cache_headers(response)  # no-store among others: the pages are personal
             return response
 
-        return allow(right)(require_http_methods(list(methods))(guarded))
+        view_of_page: Any = allow(right)(require_http_methods(list(methods))(guarded))
+        view_of_page.page_methods = methods
+        return view_of_page
 
     return decorate

@@ -27,6 +27,7 @@ def rate_limit(category: str) -> Callable:
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
         def limited(view, request, *args, **kwargs):
+            view.category = category
             view.rate_limit_headers = count(request._request, category)
             return handler(view, request, *args, **kwargs)
 

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, tuple[int, int] | None] = {
     "download": (30, 60),
     "stream": (6000, 60),
     "dedicated": UNLIMITED,
+    "report": (10, 60),  # leaked keys that somebody reports, per address; a report holds up to 1,000
     "failed": (300, 60),  # refused keys, per address; good keys from the same address are not held up
 }
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -24,29 +24,32 @@ class ErrorSerializer(serializers.Serializer):
     details = serializers.JSONField(required=False, help_text="More about it, such as the fields that are wrong.")
 
 
-def _error(description: str, error: str, code: str, details: Any = None) -> OpenApiResponse:
+def an_error(description: str, error: str, code: str, details: Any = None) -> OpenApiResponse:
+    """An error in the document, with the example that it needs."""
     value = {"error": error, "code": code} | ({"details": details} if details else {})
     return OpenApiResponse(ErrorSerializer, description, examples=[OpenApiExample(code, value, response_only=True)])
 
 
-INVALID = _error(
+INVALID = an_error(
     "The request is not valid.",
     "name: This field is required.",
     "VALIDATION_ERROR",
     {"name": ["This field is required."]},
 )
-UNAUTHORIZED = _error("No key, or one that is unknown or revoked.", "Invalid API key", "UNAUTHORIZED")
-FORBIDDEN = _error("The role or the key does not allow it.", "Permission denied for this operation", "FORBIDDEN")
-NOT_FOUND = _error("Nothing there that the caller may see.", "API key not found", "NOT_FOUND")
-CONFLICT = _error("It does not fit what is there.", "This does not fit what is there already", "CONFLICT")
-NOT_JSON = _error("The body is not JSON.", "Send JSON, with Content-Type: application/json", "UNSUPPORTED_MEDIA_TYPE")
-LIMITED = _error(
+UNAUTHORIZED = an_error("No key, or one that is unknown or revoked.", "Invalid API key", "UNAUTHORIZED")
+FORBIDDEN = an_error("The role or the key does not allow it.", "Permission denied for this operation", "FORBIDDEN")
+NOT_FOUND = an_error("Nothing there that the caller may see.", "API key not found", "NOT_FOUND")
+CONFLICT = an_error("It does not fit what is there.", "This does not fit what is there already", "CONFLICT")
+NOT_JSON = an_error("The body is not JSON.", "Send JSON, with Content-Type: application/json", "UNSUPPORTED_MEDIA_TYPE")
+LIMITED = an_error(
     "Too many requests; `Retry-After` says how many seconds to wait.",
     "Rate limit exceeded",
     "RATE_LIMITED",
     {"category": "default", "limit": 100, "window": 60, "keyPrefix": "ul_a1b2c3d4"},
 )
-UNAVAILABLE = _error(
+TOO_LARGE = an_error("The file is larger than is allowed.", "The request is too large", "PAYLOAD_TOO_LARGE")
+NO_ROOM = an_error("The disk is full.", "The server has no room for this at the moment", "STORAGE_FULL")
+UNAVAILABLE = an_error(
     "A part of the server is away; try again.",
     "The service is unavailable at the moment, please try again",
     "UNAVAILABLE",
@@ -63,11 +66,15 @@ class ApiSchema(AutoSchema):
     def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction)
         handler = self._handler()
-        answers: dict[str, OpenApiResponse] = {}
+        answers: dict[str, OpenApiResponse] = {"503": UNAVAILABLE}
         if handler.allowed_right is not PUBLIC:
-            answers |= {"401": UNAUTHORIZED, "403": FORBIDDEN, "404": NOT_FOUND, "503": UNAVAILABLE}
+            answers |= {"401": UNAUTHORIZED, "403": FORBIDDEN, "404": NOT_FOUND}
         if hasattr(handler, "rate_limit_category"):
             answers["429"] = LIMITED
+        if getattr(self.view, "is_signed", False):
+            answers |= {"403": FORBIDDEN, "404": NOT_FOUND, "429": LIMITED, "503": UNAVAILABLE}
+            if self.method == "PUT":
+                answers |= {"413": TOO_LARGE, "507": NO_ROOM}
         if self._get_parameters():
             answers["400"] = INVALID
         if self.method in ("POST", "PUT", "PATCH"):

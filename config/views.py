@@ -26,7 +26,7 @@ def error_answer(request: HttpRequest, error: errors.ServiceError) -> HttpRespon
 
 def _error_page(request: HttpRequest, error: errors.ServiceError) -> str:
     try:
-        return render_to_string("error.html", {"error": error}, request)
+        return render_to_string(error.template, {"error": error}, request)
     except Exception:  # who is signed in cannot be said while the database is away
         return render_to_string("error.html", {"error": error})
 

@@ -15,6 +15,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 django.setup(set_prefix=False)
 
+from config import request_id
 from config.middleware import takes_short_chain
 from config.startup import refuse_wrong_encryption_key
 
@@ -34,5 +35,10 @@ _api = ApiHandler()
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """Answer one request (PEP 3333)."""
-    return (_api if takes_short_chain(environ) else _pages)(environ, start_response)
+    """Answer one request (PEP 3333), with its id."""
+    header = (request_id.HEADER, request_id.begin(environ))
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        return start_response(status, [*headers, header], exc_info)
+
+    return (_api if takes_short_chain(environ) else _pages)(environ, start)

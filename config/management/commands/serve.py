@@ -55,6 +55,8 @@ class Command(BaseCommand):
         return lock
 
     def _require_free_port(self) -> None:
+        if os.environ.get("LISTEN_PID") == str(os.getpid()):
+            return  # systemd listens for us, and gunicorn takes its socket
         family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
