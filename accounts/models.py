@@ -1,6 +1,7 @@
 import uuid
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models, transaction
 from django.db.models.functions import Now
@@ -32,6 +33,8 @@ class User(AbstractUser):
     )
     name = models.CharField("display name", max_length=100, blank=True, validators=[refuse_keys])
     email = models.EmailField("e-mail address", blank=True)
+    suspended_at = models.DateTimeField(null=True, editable=False)  # since when `is_active` is off
+    suspended_reason = models.CharField(max_length=200, blank=True, editable=False, default="", db_default="")
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]
 
@@ -53,6 +56,15 @@ class User(AbstractUser):
             super().save(*args, **kwargs)
             if is_new:
                 signals.user_created.send(User, user=self)
+
+    def has_address(self, email: str) -> bool:
+        """Is this an e-mail address of the person, a verified one where this server sends mail?"""
+        from allauth.account.models import EmailAddress
+
+        known = EmailAddress.objects.filter(user=self, email__iexact=email)
+        if settings.HAS_EMAIL:
+            return known.filter(verified=True).exists()
+        return self.email.lower() == email.lower() or known.exists()
 
     def get_full_name(self) -> str:
         return self.name or self.username

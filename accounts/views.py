@@ -10,7 +10,7 @@ from config.errors import NotFound
 from config.pages import page
 
 
-@page("view", "GET", "POST")
+@page("own_account", "GET", "POST")
 def settings_page(request: HttpRequest) -> HttpResponse:
     """The tab named by `?tab=`, else the first one."""
     slug = request.GET.get("tab") or tabs.all_tabs()[0].slug
@@ -20,7 +20,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
     return tab.view(request)
 
 
-@page("view", "GET", "POST")
+@page("own_account", "GET", "POST")
 def profile(request: HttpRequest) -> HttpResponse:
     """The display name, and the way to e-mail, password, second factor and sessions."""
     form = ProfileForm(request.POST or None, instance=request.user)
