@@ -18,7 +18,8 @@ class Role(models.IntegerChoices):
 
 class Right(StrEnum):
     VIEW = "view"  # see the workspace, its members and what is in it
-    USE_TEAMS = "use_teams"  # what a person does in the browser and a key never does: join, leave, make a team
+    OWN_ACCOUNT = "own_account"  # what is a person's own wherever they are: profile, switching, joining, a new team
+    USE_TEAMS = "use_teams"  # what a person does here in the browser and a key never does: leave, read the log
     LIST_KEYS = "list_keys"  # names and prefixes of keys, without values
     EDIT = "edit"  # create, change, delete, stream, upload
     MANAGE_KEYS = "manage_keys"  # see values of, create, rotate and revoke keys
@@ -30,6 +31,7 @@ class Right(StrEnum):
 # The least role that has a right, and whether a key has it, too (a key never has more than its creator).
 RIGHTS: dict[Right, tuple[Role, bool]] = {
     Right.VIEW: (Role.VIEWER, True),
+    Right.OWN_ACCOUNT: (Role.VIEWER, False),
     Right.USE_TEAMS: (Role.VIEWER, False),
     Right.LIST_KEYS: (Role.EDITOR, True),
     Right.EDIT: (Role.EDITOR, True),
@@ -38,6 +40,20 @@ RIGHTS: dict[Right, tuple[Role, bool]] = {
     Right.MANAGE_MEMBERS: (Role.ADMIN, False),
     Right.MANAGE_TEAM: (Role.OWNER, False),
 }
+# All that is left to the members of a workspace which the operator has suspended.
+RIGHTS_WHILE_SUSPENDED = {Right.OWN_ACCOUNT}
+
+
+class Suspended(NotAllowed):
+    """The operator has suspended the workspace; the sentence and the page say why."""
+
+    code = "SUSPENDED"
+    template = "workspaces/suspended.html"
+
+    def __init__(self, workspace: Any):
+        self.workspace = workspace
+        reason = workspace.suspended_reason
+        super().__init__(f"This workspace is suspended: {reason}" if reason else "This workspace is suspended")
 
 
 @dataclass(slots=True)
@@ -60,10 +76,16 @@ class Actor:
 
     def can(self, right: Right) -> bool:
         least_role, also_by_key = RIGHTS[right]
-        return self.role >= least_role and (also_by_key or self.key is None)
+        return self.role >= least_role and (also_by_key or self.key is None) and not self.is_held_back(right)
+
+    def is_held_back(self, right: Right) -> bool:
+        """Is the workspace suspended, and `right` none of those that are left then?"""
+        return self.workspace.suspended_at is not None and right not in RIGHTS_WHILE_SUSPENDED
 
     def require(self, right: Right) -> None:
-        """Raise NotAllowed unless the actor has `right`."""
+        """Raise Suspended or NotAllowed unless the actor has `right`."""
+        if self.is_held_back(right):
+            raise Suspended(self.workspace)
         if not self.can(right):
             raise NotAllowed
 
@@ -74,13 +96,21 @@ class Actor:
         """
         from workspaces.models import Membership
 
-        role = (
+        self.become(
             Membership.objects.select_for_update(of=("self",), no_key=True)
             .filter(workspace=self.workspace, user=self.user)
-            .values_list("role", flat=True)
+            .select_related("workspace")
             .first()
         )
-        if role is None:
-            raise NotAllowed
-        self.role = Role(role) if self.key is None else min(Role(role), Role.EDITOR)
         self.require(right)
+
+    def become(self, membership: Any) -> None:
+        """Take over role and state of the workspace as just read; `membership` comes with its workspace, or is None.
+
+        Raises NotAllowed for None.
+        """
+        if membership is None:
+            raise NotAllowed
+        self.role = Role(membership.role) if self.key is None else min(Role(membership.role), Role.EDITOR)
+        self.workspace.suspended_at = membership.workspace.suspended_at
+        self.workspace.suspended_reason = membership.workspace.suspended_reason

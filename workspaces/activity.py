@@ -1,22 +1,60 @@
 """The log of what was done in a workspace."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from config.redaction import redact
-from workspaces.access import Actor, Right
-from workspaces.models import Activity
+from workspaces.access import Actor, Right, Role
+from workspaces.models import Activity, Membership
+
+SHOWN_EVERY = timedelta(hours=1)
+# Kinds and first parts of kinds, as people choose among them.
+GROUPS = {
+    "key": "Keys",
+    "member": "Members",
+    "invitation": "Invitations",
+    "team": "The team",
+    "member.signed_in": "Sign-ins",
+    "workspace": "By the operator",
+}
 
 
 def record(actor: Actor, kind: str, target: Any = None, **details: Any) -> None:
     """Note that `actor` did `kind` (such as `key.revoked`) to `target`, in the transaction of the change."""
-    Activity.objects.create(
+    entry(actor, kind, target, **details).save(force_insert=True)
+
+
+def record_sign_in(user: Any, *, address: str, client: str) -> None:
+    """Note in each workspace where `user` has a place that they have signed in. Two statements, however many."""
+    places = Membership.objects.filter(user=user).select_related("workspace").order_by("pk")
+    actors = [Actor(user, place.workspace, Role(place.role), address=address, client=client) for place in places]
+    Activity.objects.bulk_create(entry(actor, "member.signed_in", user) for actor in actors)
+
+
+def record_keys_shown(actor: Actor, keys: Sequence[Any]) -> None:
+    """Note that the values of `keys` were shown to `actor`, unless that was noted here within the last hour.
+
+    The row of the membership decides, so that of two tabs that are opened at once one writes.
+    """
+    own = Membership.objects.filter(workspace=actor.workspace, user=actor.user)
+    due = own.filter(Q(keys_shown_at=None) | Q(keys_shown_at__lte=Now() - SHOWN_EVERY))
+    with transaction.atomic(savepoint=False):
+        if due.update(keys_shown_at=Now()):
+            record(actor, "key.shown", keys[0] if len(keys) == 1 else None, keys=len(keys))
+
+
+def entry(actor: Actor, kind: str, target: Any = None, **details: Any) -> Activity:
+    return Activity(
         workspace=actor.workspace,
         kind=kind,
         user=actor.user,
         key_id=actor.key_id,
+        key_name=str(actor.key)[:200] if actor.key is not None else "",
         address=actor.address,
         client=actor.client,
         target_id=str(target.pk) if target is not None else "",
@@ -48,7 +86,7 @@ def visible_to(
     if person:
         entries = entries.filter(user__username=person)
     if kind:
-        entries = entries.filter(Q(kind=kind) | Q(kind__startswith=f"{kind}."))
+        entries = entries.filter(of_kind(kind))
     if since is not None:
         entries = entries.filter(at__gte=since)
     if until is not None:
@@ -56,3 +94,26 @@ def visible_to(
     if before is not None:
         entries = entries.filter(pk__lt=before)
     return entries
+
+
+def of_kind(kind: str) -> Q:
+    """Entries of a whole kind, such as `key.revoked`, or of all whose first part it is."""
+    return Q(kind=kind) | Q(kind__startswith=f"{kind}.")
+
+
+def trim(older_than_days: int, *, batch: int = 5_000) -> int:
+    """Delete entries older than so many days, by the database's clock, and return how many it were.
+
+    Works in short transactions beside the running server; stopped in the middle, it has done what it has done. The
+    table refuses every deletion but this one (migration 0005), which says so in each transaction.
+    """
+    old = Activity.objects.filter(at__lt=Now() - timedelta(days=older_than_days)).order_by("at")
+    total = 0
+    while True:
+        with transaction.atomic():
+            ids = list(old.values_list("pk", flat=True)[:batch])
+            if not ids:
+                return total
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL keyhouse.trims_activity = 'on'")
+            total += Activity.objects.filter(pk__in=ids).delete()[0]

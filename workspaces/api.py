@@ -1,27 +1,28 @@
 """REST views of teams, members, invitations and activity. For browsers; keys may list the members of their own."""
 
-from typing import Any
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.urls import reverse
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from accounts.serializers import TeamSerializer
-from config.api import ApiRequest, ApiView, allow
-from config.context import base_url
+from config.api import ApiRequest, ApiView, allow, no_store
 from config.ratelimit import rate_limit
-from config.schema import WORKSPACE
-from workspaces import activity, invitations, members, services
+from config.schema import CONFLICT, WORKSPACE, an_error
+from workspaces import activity, examples, invitations, members, services
 from workspaces.access import Right
+from workspaces.examples import answered, asked
+from workspaces.links import invite_url
 from workspaces.models import Invitation, Membership
 from workspaces.serializers import (
     AcceptedSerializer,
     ActivityListSerializer,
     ActivityQuerySerializer,
     InviteInfoSerializer,
+    InviteTokenSerializer,
     MemberListSerializer,
     MemberSerializer,
     NewInviteSerializer,
@@ -30,20 +31,20 @@ from workspaces.serializers import (
     RoleSerializer,
     SentInviteSerializer,
     TeamListSerializer,
-    TokenSerializer,
     TransferSerializer,
 )
 
 TEAMS, MEMBERS, ACTIVITY = ["Teams"], ["Members"], ["Activity"]
+NOT_OPEN = an_error(
+    "Used, cancelled, expired, replaced by a newer one, or sent by somebody who may not invite any more.",
+    "This invitation has expired",
+    "CONFLICT",
+)
 
 
-def invite_url(request: Any, token: str) -> str:
-    return f"{base_url(request)}{reverse('workspaces:invite-accept', args=[token])}"
-
-
-def sent(request: Any, invitation: Invitation, token: str, status: int) -> Response:
-    data = SentInviteSerializer({"invite": invitation, "url": invite_url(request._request, token)}).data
-    return Response(data, status=status, headers={"Cache-Control": "no-store"})
+def sent(invitation: Invitation, url: str, status: int) -> Response:
+    data = {"invite": invitation, "url": url, "mailed": bool(invitation.was_mailed)}
+    return no_store(Response(SentInviteSerializer(data).data, status=status))
 
 
 class Teams(ApiView):
@@ -51,9 +52,10 @@ class Teams(ApiView):
         operation_id="listTeams",
         summary="List the teams you are in",
         responses=TeamListSerializer,
+        examples=[answered("One team", {"teams": [examples.TEAM]})],
         tags=TEAMS,
     )
-    @allow(Right.USE_TEAMS)
+    @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def get(self, request: ApiRequest) -> Response:
         user = request.actor.user
@@ -68,10 +70,13 @@ class NewTeam(ApiView):
         description="You become its Owner.",
         request=NewTeamSerializer,
         responses={201: TeamSerializer},
-        examples=[OpenApiExample("A team", {"username": "acme-labs", "name": "Acme Labs"}, request_only=True)],
+        examples=[
+            asked("A team", {"username": "acme-labs", "name": "Acme Labs"}),
+            answered("The new team", examples.TEAM, 201),
+        ],
         tags=TEAMS,
     )
-    @allow(Right.USE_TEAMS)
+    @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def post(self, request: ApiRequest) -> Response:
         data = self.validated(NewTeamSerializer)
@@ -86,6 +91,10 @@ class Members(ApiView):
         summary="List the members of the workspace",
         parameters=[WORKSPACE],
         responses=MemberListSerializer,
+        examples=[
+            answered("For an Admin", {"members": examples.MEMBERS, "invites": [examples.INVITATION]}),
+            answered("For others, and for a key", {"members": examples.MEMBERS, "invites": []}),
+        ],
         tags=MEMBERS,
     )
     @allow(Right.VIEW)
@@ -104,15 +113,20 @@ class Members(ApiView):
         parameters=[WORKSPACE],
         request=NewInviteSerializer,
         responses={201: SentInviteSerializer},
-        examples=[OpenApiExample("An Editor", {"email": "alice@example.org", "role": "editor"}, request_only=True)],
+        examples=[
+            asked("An Editor", {"email": "carol@example.org", "role": "editor"}),
+            asked("For this address only", {"email": "carol@example.org", "role": "viewer", "onlyThisAddress": True}),
+            answered("The invitation with its link", examples.SENT, 201),
+        ],
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
     @rate_limit("default")
     def post(self, request: ApiRequest) -> Response:
         data = {"only_this_address": settings.HAS_EMAIL} | self.validated(NewInviteSerializer)
-        invitation, token = invitations.invite(request.actor, **data)
-        return sent(request, invitation, token, 201)
+        url_of = partial(invite_url, request._request)
+        invitation, token = invitations.invite(request.actor, **data, url_of=url_of)
+        return sent(invitation, url_of(token), 201)
 
 
 class Member(ApiView):
@@ -122,6 +136,10 @@ class Member(ApiView):
         parameters=[WORKSPACE],
         request=RoleSerializer,
         responses=MemberSerializer,
+        examples=[
+            asked("An Admin", {"role": "admin"}),
+            answered("The member", examples.MEMBERS[1] | {"role": "admin"}),
+        ],
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
@@ -135,10 +153,10 @@ class Member(ApiView):
         summary="Remove a member, or leave",
         description=(
             "Every key that they made here is revoked, but for those in `handOver` of a JSON body, which go on with "
-            "the same value under the Editor named there."
+            f'the same value under the Editor named there: `{{"handOver": {{"{examples.KEY}": "{examples.ALICE}"}}}}`.'
         ),
         parameters=[WORKSPACE],
-        responses={204: None},
+        responses={204: None, 409: CONFLICT},
         tags=MEMBERS,
     )
     @allow(Right.USE_TEAMS)
@@ -157,6 +175,7 @@ class Transfer(ApiView):
         parameters=[WORKSPACE],
         request=TransferSerializer,
         responses={204: None},
+        examples=[asked("To an Editor", {"userId": examples.BOB, "confirmation": "acme-labs"})],
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_TEAM)
@@ -171,13 +190,14 @@ class InviteInfo(ApiView):
         operation_id="getInvite",
         summary="What an invitation is for",
         parameters=[OpenApiParameter("token", str, required=True, description="The last part of its link.")],
-        responses=InviteInfoSerializer,
+        responses={200: InviteInfoSerializer, 409: NOT_OPEN},
+        examples=[answered("An open invitation", examples.INFO)],
         tags=MEMBERS,
     )
-    @allow(Right.USE_TEAMS)
+    @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def get(self, request: ApiRequest) -> Response:
-        serializer = TokenSerializer(data={"token": request.query_params.get("token", "")})
+        serializer = InviteTokenSerializer(data={"token": request.query_params.get("token", "")})
         serializer.is_valid(raise_exception=True)
         return Response(InviteInfoSerializer(invitations.look_up(serializer.validated_data["token"])).data)
 
@@ -186,15 +206,20 @@ class InviteAcceptance(ApiView):
     @extend_schema(
         operation_id="acceptInvite",
         summary="Accept an invitation",
-        request=TokenSerializer,
-        responses=AcceptedSerializer,
+        request=InviteTokenSerializer,
+        responses={200: AcceptedSerializer, 409: NOT_OPEN},
+        examples=[
+            asked("The last part of the link", {"token": examples.LINK_END}),
+            answered("In the team", {"username": "acme-labs", "role": "editor"}),
+        ],
         tags=MEMBERS,
     )
-    @allow(Right.USE_TEAMS)
+    @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def post(self, request: ApiRequest) -> Response:
         who = request.actor
-        actor = invitations.accept(who.user, address=who.address, client=who.client, **self.validated(TokenSerializer))
+        token = self.validated(InviteTokenSerializer)["token"]
+        actor = invitations.accept(who.user, token, address=who.address, client=who.client)
         return Response(AcceptedSerializer(actor).data)
 
 
@@ -221,13 +246,15 @@ class InviteResend(ApiView):
         parameters=[WORKSPACE],
         request=None,
         responses=SentInviteSerializer,
+        examples=[answered("The invitation with its new link", examples.SENT)],
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
     @rate_limit("default")
     def post(self, request: ApiRequest, invite_id: UUID) -> Response:
-        invitation, token = invitations.resend(request.actor, invite_id)
-        return sent(request, invitation, token, 200)
+        url_of = partial(invite_url, request._request)
+        invitation, token = invitations.resend(request.actor, invite_id, url_of=url_of)
+        return sent(invitation, url_of(token), 200)
 
 
 class ActivityLog(ApiView):
@@ -245,6 +272,7 @@ class ActivityLog(ApiView):
             WORKSPACE,
         ],
         responses=ActivityListSerializer,
+        examples=[answered("What a key and a browser did", {"activity": examples.ENTRIES, "next": 4711})],
         tags=ACTIVITY,
     )
     @allow(Right.USE_TEAMS)

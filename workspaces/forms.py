@@ -1,5 +1,6 @@
 from django import forms
 
+from workspaces import activity
 from workspaces.access import Role
 
 
@@ -28,17 +29,6 @@ class ConfirmForm(forms.Form):
 
 class ActivityFilterForm(forms.Form):
     person = forms.CharField(required=False, max_length=32)
-    kind = forms.ChoiceField(
-        required=False,
-        choices=[
-            ("", "Everything"),
-            ("key", "Keys"),
-            ("member", "Members"),
-            ("invitation", "Invitations"),
-            ("team", "The team"),
-            ("sign-in", "Sign-ins"),
-            ("workspace", "By the operator"),
-        ],
-    )
+    kind = forms.ChoiceField(required=False, choices=[("", "Everything"), *activity.GROUPS.items()])
     since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))

@@ -1,7 +1,7 @@
 """Who is in a team and as what: changes of membership, each in one transaction.
 
-Locks are taken in one order everywhere: memberships by id, then the workspace. So a removal and the making of a key,
-two handovers, or a demotion and a deletion wait for each other instead of meeting halfway.
+Locks are taken in one order everywhere: memberships by id, the workspace, invitations, keys by id. So a removal and the
+making of a key, two handovers, or a demotion and a deletion wait for each other instead of meeting halfway.
 """
 
 from collections.abc import Mapping
@@ -113,15 +113,15 @@ def delete_team(actor: Actor, *, confirmation: str) -> None:
         raise Conflict("A personal workspace goes with its owner's account")
     if confirmation != actor.workspace.slug:
         raise Invalid("The name does not match", details={"confirmation": [f"Type {actor.workspace.slug} to confirm."]})
-    memberships = list(
-        Membership.objects.select_for_update(of=("self",)).filter(workspace=actor.workspace).order_by("pk")
-    )
-    if not any(m.user_id == actor.user.pk and m.role == Role.OWNER for m in memberships):
-        raise NotAllowed
+    rows = Membership.objects.select_for_update(of=("self",)).filter(workspace=actor.workspace).order_by("pk")
+    memberships = {m.user_id: m for m in rows.select_related("workspace")}
+    actor.become(memberships.get(actor.user.pk))
+    actor.require(Right.MANAGE_TEAM)
+    Workspace.objects.filter(pk=actor.workspace.pk).end()
+    # Whoever was let in meanwhile was not among those locked: while they are a member they could make another key.
+    Membership.objects.filter(workspace=actor.workspace).delete()
     team_ending.send(Workspace, actor=actor, workspace=actor.workspace)
     activity.record(actor, "team.deleted", actor.workspace, members=len(memberships))
-    Workspace.objects.filter(pk=actor.workspace.pk).end()
-    Membership.objects.filter(workspace=actor.workspace).delete()
 
 
 def _lock(actor: Actor, user_id: UUID, *others: UUID) -> tuple[Membership, Membership, dict[UUID, Membership]]:
@@ -130,13 +130,13 @@ def _lock(actor: Actor, user_id: UUID, *others: UUID) -> tuple[Membership, Membe
         m.user_id: m
         for m in Membership.objects.select_for_update(of=("self",))
         .filter(workspace=actor.workspace, user__in={actor.user.pk, user_id, *others})
-        .select_related("user")
+        .select_related("user", "workspace")
         .order_by("pk")
     }
     own, member = rows.get(actor.user.pk), rows.get(user_id)
-    if own is None:
-        raise NotAllowed
-    actor.role = Role(own.role) if actor.key is None else min(Role(own.role), Role.EDITOR)
+    actor.become(own)
+    actor.require(Right.VIEW)
+    assert own is not None
     if member is None:
         raise NotFound("Member not found")
     return own, member, rows

@@ -1,6 +1,7 @@
 """`request.actor`: the signed-in person in the workspace that the page or the API call is about."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpResponse
 
@@ -24,13 +25,22 @@ class ActorMiddleware:
     def __call__(self, request: PageRequest) -> HttpResponse:
         request.actor = request.actor_error = None
         if request.user.is_authenticated:
-            try:
-                request.actor = services.actor_in(
-                    request.user,
-                    request.GET.get("workspace"),
-                    address=client_address(request),
-                    client=client_name(request),
-                )
-            except NotFound as error:
-                request.actor_error = error
+            self.find_actor(request, request.GET.get("workspace"))
         return self.get_response(request)
+
+    def process_view(self, request: PageRequest, view: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """A page whose path begins with the name of a workspace is about that one, whatever was chosen last."""
+        owner = kwargs.get("owner", "").lower()
+        if not owner or not request.user.is_authenticated or request.path_info.startswith("/api/"):
+            return
+        if request.actor is None or request.actor.workspace.slug != owner:
+            self.find_actor(request, owner)
+
+    def find_actor(self, request: PageRequest, slug: str | None) -> None:
+        request.actor = request.actor_error = None
+        try:
+            request.actor = services.actor_in(
+                request.user, slug, address=client_address(request), client=client_name(request), is_visit=True
+            )
+        except NotFound as error:
+            request.actor_error = error

@@ -1,14 +1,18 @@
 import uuid
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.names import MAX_LENGTH, validate_name
 from config.redaction import refuse_keys
 from workspaces.access import Role
+
+SEEN_EVERY = timedelta(minutes=15)  # how often it is noted that somebody was seen
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
@@ -44,6 +48,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
             .order_by(F("chosen_at").desc(nulls_last=True), "-workspace__is_personal", "workspace__slug")
         )
 
+    def not_seen_lately(self) -> "MembershipQuerySet":
+        """Those whose person was not seen for a quarter of an hour, by the database's clock."""
+        return self.filter(Q(seen_at=None) | Q(seen_at__lte=Now() - SEEN_EVERY))
+
 
 class Membership(models.Model):
     """What one person is in one workspace."""
@@ -56,6 +64,7 @@ class Membership(models.Model):
     joined_at = models.DateTimeField(db_default=Now(), editable=False)
     chosen_at = models.DateTimeField(null=True, editable=False)  # when the person last switched to it
     seen_at = models.DateTimeField(null=True, editable=False)  # in the browser, to a quarter of an hour
+    keys_shown_at = models.DateTimeField(null=True, editable=False)  # when the log last said that values were shown
 
     objects: ClassVar[MembershipQuerySet] = MembershipQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -68,6 +77,11 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.workspace}: {Role(self.role).label}"
+
+    @property
+    def is_seen_lately(self) -> bool:
+        """By this host's clock, to save a statement: the statement asks the database's."""
+        return self.seen_at is not None and self.seen_at > timezone.now() - SEEN_EVERY
 
 
 class MembershipPeriod(models.Model):
@@ -107,6 +121,7 @@ class Invitation(models.Model):
     accepted_at = models.DateTimeField(null=True)
     accepted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     cancelled_at = models.DateTimeField(null=True)
+    was_mailed: bool | None = None  # just now; None: not tried
 
     objects: ClassVar[InvitationQuerySet] = InvitationQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -126,6 +141,7 @@ class Activity(models.Model):
     kind = models.CharField(max_length=40)  # noun.verb, as in key.revoked
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     key_id = models.UUIDField(null=True)  # the key it was done with
+    key_name = models.CharField(max_length=200, blank=True, db_default="")  # and what that was called then
     address = models.CharField(max_length=45, blank=True)
     client = models.CharField(max_length=120, blank=True)
     target_id = models.CharField(max_length=40, blank=True)
@@ -133,8 +149,23 @@ class Activity(models.Model):
     details = models.JSONField(default=dict)
 
     class Meta:
-        indexes = [models.Index(fields=["workspace", "-id"], name="activity_newest")]
+        indexes = [
+            models.Index(fields=["workspace", "-id"], name="activity_newest"),
+            models.Index(fields=["at"], name="activity_by_time"),  # for the operator: the trimming, pages of a day
+        ]
         verbose_name_plural = "activity"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target_name}"
+
+    @property
+    def via(self) -> str:
+        """What it was done with: `key`, `session` (a browser's) or `server` (a command, or the server by itself)."""
+        if self.key_id is not None:
+            return "key"
+        return "session" if self.user_id is not None and (self.address or self.client) else "server"
+
+    @property
+    def means(self) -> str:
+        """The same as people say it, a key by its name."""
+        return {"key": self.key_name or "a key", "session": "browser session", "server": "the server"}[self.via]

@@ -78,6 +78,7 @@ class NewInviteSerializer(StrictSerializer):
 class SentInviteSerializer(serializers.Serializer):
     invite = InviteSerializer()
     url = serializers.CharField(help_text="The link to send to the invited; it is shown this once.")
+    mailed = serializers.BooleanField(help_text="It was mailed as well; false where no mail is sent, or none could be.")
 
 
 class RoleSerializer(StrictSerializer):
@@ -102,7 +103,7 @@ class TransferSerializer(StrictSerializer):
     confirmation = StringField(max_length=100, help_text="The team's URL name.")
 
 
-class TokenSerializer(StrictSerializer):
+class InviteTokenSerializer(StrictSerializer):
     token = StringField(max_length=100)
 
 
@@ -134,13 +135,28 @@ class ActivityQuerySerializer(serializers.Serializer):
 class ActivitySerializer(serializers.ModelSerializer):
     kind = serializers.CharField(help_text="What was done, as thing.deed, such as key.revoked.")
     person = serializers.CharField(source="user.username", allow_null=True, default=None)
+    via = serializers.ChoiceField(["key", "session", "server"], help_text="A key, a browser session, or a command.")
     keyId = serializers.UUIDField(source="key_id", allow_null=True, help_text="The key it was done with.")
+    keyName = serializers.CharField(source="key_name", help_text="What that key was called then; else empty.")
     targetId = serializers.CharField(source="target_id")
     target = serializers.CharField(source="target_name")
 
     class Meta:
         model = Activity
-        fields = ("id", "at", "kind", "person", "keyId", "address", "client", "targetId", "target", "details")
+        fields = (
+            "id",
+            "at",
+            "kind",
+            "person",
+            "via",
+            "keyId",
+            "keyName",
+            "address",
+            "client",
+            "targetId",
+            "target",
+            "details",
+        )
 
 
 class ActivityListSerializer(serializers.Serializer):

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from accounts import names
 from config.errors import Conflict, Invalid, NotAllowed, NotFound
-from config.redaction import TOKEN, redact
+from config.redaction import TOKEN, clean_reason
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
 from workspaces.models import Membership, Workspace
@@ -76,29 +76,47 @@ def clean_name(name: str) -> str:
 
 
 @transaction.atomic
-def suspend(operator: Any, workspace: Workspace, *, reason: str = "", address: str = "") -> None:
-    """Refuse a workspace's keys from the next request on; its pages say why. For the admin and the command line."""
-    Workspace.objects.filter(pk=workspace.pk, suspended_at=None).update(
-        suspended_at=Now(), suspended_reason=redact(reason)[:200]
+def suspend(operator: Any, workspace: Workspace, *, reason: str = "", address: str = "", client: str = "") -> bool:
+    """Refuse a workspace's keys and members from the next request on; its pages say why.
+
+    Twice is once: False if it was suspended before, and its reason stays. For the admin and the command line, whose
+    users run the server: the right to it is the admin's permission or the shell.
+    """
+    reason = clean_reason(reason)
+    changed = Workspace.objects.filter(pk=workspace.pk, suspended_at=None).update(
+        suspended_at=Now(), suspended_reason=reason
     )
-    activity.record(Actor(operator, workspace, Role.OWNER, address=address), "workspace.suspended", reason=reason)
+    if changed:
+        by = Actor(operator, workspace, Role.OWNER, address=address, client=client)
+        activity.record(by, "workspace.suspended", workspace, reason=reason, by="operator")
+    return bool(changed)
 
 
 @transaction.atomic
-def restore(operator: Any, workspace: Workspace, *, address: str = "") -> None:
-    """Take a suspension back; keys that were not revoked work again."""
-    Workspace.objects.filter(pk=workspace.pk).update(suspended_at=None, suspended_reason="")
-    activity.record(Actor(operator, workspace, Role.OWNER, address=address), "workspace.restored")
+def restore(operator: Any, workspace: Workspace, *, address: str = "", client: str = "") -> bool:
+    """Take a suspension back; keys that were not revoked work again. False if there was none."""
+    changed = Workspace.objects.filter(pk=workspace.pk, suspended_at__isnull=False).update(
+        suspended_at=None, suspended_reason=""
+    )
+    if changed:
+        by = Actor(operator, workspace, Role.OWNER, address=address, client=client)
+        activity.record(by, "workspace.restored", workspace, by="operator")
+    return bool(changed)
 
 
-def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = "") -> Actor:
-    """`user` in the workspace called `slug`, else in the one they chose last. Raises NotFound where they are none."""
+def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = "", is_visit: bool = False) -> Actor:
+    """`user` in the workspace called `slug`, else in the one they chose last. Raises NotFound where they are none.
+
+    A visit, which is what a browser makes, is noted: the list of members says when each was last seen.
+    """
     if slug and not names.FORMAT.fullmatch(slug):
         raise NotFound("Workspace not found")
     memberships = Membership.objects.of(user)
     membership = (memberships.filter(workspace__slug=slug) if slug else memberships).first()
     if membership is None:
         raise NotFound("Workspace not found")
+    if is_visit and not membership.is_seen_lately:
+        Membership.objects.filter(pk=membership.pk).not_seen_lately().update(seen_at=Now())
     return Actor(user, membership.workspace, Role(membership.role), address=address, client=client)
 
 

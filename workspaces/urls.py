@@ -15,7 +15,9 @@ api_urls = [
     path("activity", api.ActivityLog.as_view(), name="activity"),
 ]
 page_urls = [
-    path("invites/<str:token>", views.invite, name="invite-accept"),
+    path("invites/<uuid:invite_id>", views.invite, name="invite"),
+    path("invites/<uuid:invite_id>/sign-out", views.invite_sign_out, name="invite-sign-out"),
+    path("invites/<str:token>", views.invite_open, name="invite-open"),
     path("settings/switch", views.switch, name="workspace-switch"),
     path("settings/teams/create", views.team_create, name="team-create"),
     path("settings/teams/rename", views.team_rename, name="team-rename"),

@@ -1,25 +1,31 @@
 """Pages of teams: switching, members, invitations, what the Owner does, and the activity log."""
 
-import csv
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django import forms as django_forms
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import logout
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
 
-from config.context import base_url
+from accounts import entrance
+from config.address import client_address
+from config.api import PUBLIC
+from config.clients import client_name
 from config.errors import Invalid, NotFound, ServiceError
+from config.exports import csv_file
 from config.pages import PageRequest, page
-from workspaces import activity, invitations, members, services
+from config.ratelimit import count
+from workspaces import activity, invitations, links, members, services
 from workspaces.access import Actor, Right, Role
 from workspaces.forms import ActivityFilterForm, ConfirmForm, InviteForm, RoleForm, TeamForm
 from workspaces.models import Membership
@@ -37,14 +43,14 @@ def roles_for(actor: Actor, *also: int) -> list[tuple[int, str]]:
     return [(role.value, role.label) for role in Role if members.may_manage(actor, role) or role in also]
 
 
-@page(Right.USE_TEAMS, "POST")
+@page(Right.OWN_ACCOUNT, "POST")
 def switch(request: PageRequest) -> HttpResponse:
     """Open the workspace that the form names, now and at the next sign-in."""
     services.choose_workspace(request.actor)
     return redirect(address(request.actor, "api-keys"))
 
 
-@page(Right.USE_TEAMS, "GET", "POST")
+@page(Right.OWN_ACCOUNT, "GET", "POST")
 def team_create(request: PageRequest) -> HttpResponse:
     form = TeamForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -80,7 +86,8 @@ def member_invite(request: PageRequest) -> HttpResponse:
     form = InviteForm(request.POST or None, initial={"role": Role.EDITOR, "only_this_address": settings.HAS_EMAIL})
     choose(form, roles_for(actor))
     if request.method == "POST" and form.is_valid():
-        made = attempt(form, lambda: invitations.invite(actor, **form.cleaned_data))
+        url_of = partial(links.invite_url, request)
+        made = attempt(form, lambda: invitations.invite(actor, **form.cleaned_data, url_of=url_of))
         if made is not None:
             return show_link(request, *made)
     return render(request, "workspaces/invite_form.html", {"form": form}, status=400 if form.errors else 200)
@@ -88,7 +95,8 @@ def member_invite(request: PageRequest) -> HttpResponse:
 
 @page(Right.MANAGE_MEMBERS, "POST")
 def invite_resend(request: PageRequest, invite_id: UUID) -> HttpResponse:
-    return show_link(request, *invitations.resend(request.actor, invite_id))
+    url_of = partial(links.invite_url, request)
+    return show_link(request, *invitations.resend(request.actor, invite_id, url_of=url_of))
 
 
 @page(Right.MANAGE_MEMBERS, "POST")
@@ -100,13 +108,15 @@ def invite_cancel(request: PageRequest, invite_id: UUID) -> HttpResponse:
 
 def show_link(request: PageRequest, invitation: Any, token: str) -> HttpResponse:
     """The link, in this one answer: it is stored as a hash only."""
-    link = f"{base_url(request)}{reverse('workspaces:invite-accept', args=[token])}"
-    return render(request, "workspaces/invite_link.html", {"tab": "teams", "invitation": invitation, "link": link})
+    context = {"tab": "teams", "invitation": invitation, "link": links.invite_url(request, token)}
+    return render(request, "workspaces/invite_link.html", context)
 
 
 @page(Right.MANAGE_MEMBERS, "GET", "POST")
 def member_role(request: PageRequest, user_id: UUID) -> HttpResponse:
     actor, membership = request.actor, find_member(request.actor, user_id)
+    if not members.may_manage(actor, membership.role):
+        actor.require(Right.MANAGE_TEAM)
     form = RoleForm(request.POST or None, initial={"role": membership.role})
     choose(form, roles_for(actor, membership.role))
     if request.method == "POST" and form.is_valid():
@@ -192,18 +202,53 @@ def team_delete(request: PageRequest) -> HttpResponse:
     return render(request, "workspaces/delete.html", context, status=400 if form.errors else 200)
 
 
-@page(Right.USE_TEAMS, "GET", "POST")
-def invite(request: PageRequest, token: str) -> HttpResponse:
-    """What one is invited to; a POST accepts it, because programs that look at mail open every link in it."""
-    invitation = invitations.look_up(token)
+@page(PUBLIC)
+@never_cache
+def invite_open(request: PageRequest, token: str) -> HttpResponse:
+    """The link of an invitation. Its secret leaves the address before there is a page that could hand it on."""
+    link = links.link_of(token)
+    invitations.find(link)
+    links.remember(request.session, link)
+    response = redirect("workspaces:invite", link.invitation_id)
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@page(PUBLIC, "GET", "POST")
+@never_cache
+def invite(request: PageRequest, invite_id: UUID) -> HttpResponse:
+    """What one is invited to. Who is signed out may sign in or up, and comes back.
+
+    A POST accepts it: programs that look at mail open every link in it.
+    """
+    link = links.opened_for(request.session, invite_id)
+    invitation = invitations.find(link)
+    context: dict[str, Any] = {"invitation": invitation, "team": invitation.workspace}
+    if not request.user.is_authenticated:
+        invitations.require_open(invitation)
+        entrance.go_on_to(request, request.path)
+        return render(request, "workspaces/invite.html", context | {"can_sign_up": entrance.may_sign_up(request)})
+    own = Membership.objects.of(request.user).filter(workspace=invitation.workspace).first()
+    if own is not None and own.role >= invitation.role:  # the link stays good for whom it was meant
+        return render(request, "workspaces/invite_member.html", context | {"own": own})
     if request.method == "POST":
-        actor = request.actor
-        joined = invitations.accept(actor.user, token, address=actor.address, client=actor.client)
+        count(request, "default")
+        joined = invitations.accept(request.user, link, address=client_address(request), client=client_name(request))
         messages.success(request, f"You are in {joined.workspace.name} now, as {joined.role.label}.")
         return redirect(address(joined, "api-keys"))
-    is_other_address = invitation.email != request.actor.user.email.lower()
-    context = {"invitation": invitation, "is_other_address": is_other_address, "token": token}
+    invitations.require_open(invitation)
+    is_theirs = request.user.has_address(invitation.email)
+    context |= {"own": own, "is_theirs": is_theirs, "can_join": is_theirs or not invitation.only_this_address}
     return render(request, "workspaces/invite.html", context)
+
+
+@page(PUBLIC, "POST")
+def invite_sign_out(request: PageRequest, invite_id: UUID) -> HttpResponse:
+    """Sign out, and come back to the invitation to use another account."""
+    link = links.opened_for(request.session, invite_id)
+    logout(request)
+    links.remember(request.session, link)
+    return redirect("workspaces:invite", invite_id)
 
 
 @page(Right.USE_TEAMS)
@@ -236,26 +281,15 @@ def start_of(day: Any, days: int = 0) -> datetime | None:
 
 
 def as_csv(actor: Actor, entries: Any) -> StreamingHttpResponse:
-    """All entries, streamed. A cell that a spreadsheet would take for a formula gets an apostrophe in front."""
-
-    class Line:
-        def write(self, text: str) -> str:
-            return text
-
-    def safe(value: Any) -> str:
-        text = "" if value is None else str(value)
-        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-    def lines() -> Iterator[str]:
-        writer = csv.writer(Line())
-        yield writer.writerow(["time", "kind", "person", "key", "address", "client", "target id", "target", "details"])
-        for e in entries.iterator(chunk_size=1000):
-            cells = (e.at.isoformat(), e.kind, e.user and e.user.username, e.key_id, e.address, e.client, e.target_id)
-            yield writer.writerow([safe(cell) for cell in (*cells, e.target_name, e.details or "")])
-
-    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="activity-{actor.workspace.slug}.csv"'
-    return response
+    header = ("time", "kind", "person", "via", "key", "address", "client", "target id", "target", "details")
+    rows = (
+        (
+            *(e.at.isoformat(), e.kind, e.user and e.user.username, e.means, e.key_id, e.address, e.client),
+            *(e.target_id, e.target_name, e.details or ""),
+        )
+        for e in entries.iterator(chunk_size=1000)
+    )
+    return csv_file(f"activity-{actor.workspace.slug}.csv", header, rows)
 
 
 def find_member(actor: Actor, user_id: UUID) -> Membership:
