@@ -1,15 +1,18 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 
-from apikeys import services
-from apikeys.models import ApiKey
-from config.address import client_address
-from config.admin import ReadOnlyAdmin
-from config.clients import client_name
+from apikeys import leak_admin, services
+from apikeys.access_admin import access
+from apikeys.models import ApiKey, Decoy, Endpoint
+from config.admin import STAFF, ReadOnlyAdmin, ask_first, origin
+from config.api import allow
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -35,6 +38,7 @@ class StateFilter(admin.SimpleListFilter):
 class ApiKeyAdmin(ReadOnlyAdmin):
     """Keys without their values. Nothing can be edited; revoking goes through the same service as everywhere."""
 
+    change_list_template = "admin/apikeys/change_list.html"
     list_display = ("prefix", "name", "workspace", "creator", "created_at", "last_used_at", "revokes_at", "revoked_at")
     list_filter = (StateFilter, "created_at", "last_used_at")
     list_select_related = ("workspace", "creator")
@@ -67,6 +71,21 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         # Neither the digest nor the ciphertext leaves the database for a page that shows neither.
         return super().get_queryset(request).defer("digest", "ciphertext")
 
+    def get_urls(self) -> list:
+        @csrf_exempt
+        @allow(STAFF)
+        def leaked(request: HttpRequest) -> HttpResponse:
+            if not self.has_revoke_permission(request):
+                raise PermissionDenied
+            return leak_admin.leaked_keys(self, request)
+
+        guarded = csrf_exempt(self.admin_site.admin_view(leaked))
+        ours = [
+            path("leaks/", guarded, name="apikeys_apikey_leaks"),
+            path("access/", self.admin_site.admin_view(access), name="access"),
+        ]
+        return [*ours, *super().get_urls()]
+
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
         """A whole key that somebody pastes to find out whose it is finds nothing: values belong in no URL."""
         if len(search_term) > 11 and search_term.startswith("ul_"):
@@ -80,26 +99,47 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Revoke selected API keys", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> TemplateResponse | None:
-        keys = queryset.filter(Q(revoked_at=None)).select_related("workspace", "creator")
-        if "confirmed" not in request.POST:
-            context = self.admin_site.each_context(request) | {
-                "title": "Revoke API keys?",
-                "keys": list(keys[:200]),
-                "count": keys.count(),
-                "selected": request.POST.getlist("_selected_action"),
-                "select_across": request.POST.get("select_across", "0"),
-                "opts": self.model._meta,
-            }
-            return TemplateResponse(request, "admin/apikeys/revoke.html", context)
+        keys = queryset.filter(revoked_at=None).select_related("workspace", "creator")
+        question = ask_first(
+            self,
+            request,
+            action="revoke",
+            title="Revoke API keys?",
+            warning="From the next request on, these keys will be refused. This cannot be undone.",
+            rows=keys,
+            describe=lambda key: f"{key.prefix}… {key.name}, in {key.workspace}, made by {key.creator}",
+            button="Revoke",
+            reason="may",
+        )
+        if question is not None:
+            return question
         ended = services.revoke_as_operator(
-            request.user,
-            [key.pk for key in keys],
-            reason=request.POST.get("reason", ""),
-            address=client_address(request),
-            client=client_name(request),
+            request.user, [key.pk for key in keys], reason=request.POST.get("reason", ""), **origin(request)
         )
         self.message_user(request, f"Revoked {ended} of {queryset.count()} selected keys.", messages.SUCCESS)
         return None
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("apikeys.revoke_apikey") or request.user.has_perm("apikeys.change_apikey")
+
+
+@admin.register(Decoy)
+class DecoyAdmin(ReadOnlyAdmin):
+    """Decoys of all workspaces, and when they were used."""
+
+    list_display = ("prefix", "name", "workspace", "creator", "created_at", "used_at", "used_address", "used_client")
+    list_select_related = ("workspace", "creator")
+    search_fields = ("^prefix", "name", "=workspace__slug")
+    ordering = ("-used_at", "-created_at")
+    fields = list_display
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(ReadOnlyAdmin):
+    """Services of people's own that ask about keys."""
+
+    list_display = ("name", "workspace", "upstream", "required_role", "creator", "created_at")
+    list_select_related = ("workspace", "creator")
+    search_fields = ("name", "=workspace__slug", "upstream")
+    ordering = ("workspace__slug", "name")
+    fields = list_display

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.response import Response
 
 from apikeys import services
+from apikeys.authentication import INVALID
 from apikeys.models import ApiKey
 from apikeys.serializers import (
     KeyListSerializer,
@@ -19,7 +20,7 @@ from apikeys.serializers import (
     WhichKeySerializer,
 )
 from config.api import ApiRequest, ApiView, allow, no_store
-from config.errors import NotFound
+from config.errors import NotFound, Unauthenticated
 from config.ratelimit import rate_limit
 from config.schema import WORKSPACE
 from workspaces.access import Actor, Right
@@ -41,10 +42,13 @@ def find_key(actor: Actor, key_id: UUID) -> ApiKey:
 
 
 def own_key(actor: Actor) -> ApiKey:
-    """The key that the request came with. Raises NotFound for a browser session."""
+    """The key that the request came with. Raises NotFound in a browser, Unauthenticated if it has just ended."""
     if actor.key is None:
         raise NotFound("API key not found")
-    return find_key(actor, actor.key.pk)
+    try:
+        return find_key(actor, actor.key.pk)
+    except NotFound:
+        raise Unauthenticated(INVALID) from None
 
 
 def with_value(key: ApiKey, token: str | None) -> dict[str, Any]:

@@ -7,9 +7,14 @@ class ApiKeysConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import tabs
-        from apikeys import checks, receivers, views  # noqa: F401
+        from apikeys import checks, endpoint_views, receivers, usage, views  # noqa: F401
         from apikeys.models import active_keys_of_member
+        from config import api, backup, metrics
         from workspaces import members
 
+        api.answered.append(usage.note_answer)
+        metrics.collectors.append(usage.collect)
+        backup.carried_over.append(receivers.keep_revoked)
         members.facts["active_keys"] = active_keys_of_member()
         tabs.register("api-keys", "API Keys", views.key_list, order=10, icon="key")
+        tabs.register("endpoints", "Endpoints", endpoint_views.endpoint_list, order=15, icon="plug")

@@ -2,10 +2,11 @@
 
 import hmac
 from typing import Any
+from uuid import UUID
 
 from rest_framework.authentication import BaseAuthentication
 
-from apikeys import lookup, tokens, usage
+from apikeys import leaks, lookup, tokens, usage
 from apikeys.keyring import Undecryptable, keyring
 from apikeys.models import ApiKey
 from config.address import client_address
@@ -39,6 +40,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             count_failure(request)
             raise Unauthenticated(INVALID)
         request.actor = actor
+        request.META["keyhouse.key_prefix"] = actor.key.prefix  # for the access log
         return actor.user, actor.key
 
     def authenticate_header(self, request: Any) -> str:
@@ -56,6 +58,7 @@ def authenticate_token(token: str, address: str, client: str) -> Actor | None:
     digest = tokens.digest(token)
     found = lookup.find(digest)
     if found is None:
+        leaks.watch(digest, address, client)
         return None
     key = found.key
     if not found.is_live:
@@ -71,3 +74,19 @@ def authenticate_token(token: str, address: str, client: str) -> Actor | None:
         return None
     usage.note_request(key, address, client)
     return Actor(key.creator, key.workspace, min(Role(found.role), Role.EDITOR), key, address, client)
+
+
+def actor_of_key(key_id: UUID, *, address: str = "", client: str = "") -> Actor | None:
+    """The actor that the key with this id stands for at this moment, or None: for addresses that a key had signed."""
+    key = (
+        ApiKey.objects.active()
+        .filter(pk=key_id, creator__is_active=True, workspace__suspended_at=None)
+        .select_related("workspace", "creator")
+        .first()
+    )
+    role = (
+        key.creator.memberships.filter(workspace=key.workspace).values_list("role", flat=True).first() if key else None
+    )
+    if key is None or role is None:
+        return None
+    return Actor(key.creator, key.workspace, min(Role(role), Role.EDITOR), key, address, client)

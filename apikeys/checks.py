@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.core.checks import Error, Warning, register
+from django.core.checks import Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from django.db.models import Count
 
 from apikeys.keyring import WARN_ENCRYPTIONS, Undecryptable, keyring
 from apikeys.models import ApiKey
@@ -34,6 +35,24 @@ def keyring_opens_what_is_stored(app_configs: Any, databases: Any = None, **kwar
         for key_id, count in encryptions_by_key().items()
         if count >= WARN_ENCRYPTIONS
     ]
+
+
+@register("database")
+def what_each_encryption_key_holds(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[Any]:
+    """A line for each encryption key, for `check --database default`; it reads the whole index."""
+    if not databases or ApiKey._meta.db_table not in connection.introspection.table_names():
+        return []
+    held = rows_by_key()
+    return [
+        Info(f"The encryption key {key_id} holds {held.get(key_id, 0):,} API keys.", id="keyhouse.I001")
+        for key_id in keyring().ids
+    ]
+
+
+def rows_by_key() -> dict[str, int]:
+    """How many API keys that have not ended each encryption key holds, exactly."""
+    active = ApiKey.objects.filter(revoked_at=None).order_by()
+    return dict(active.values_list("encryption_key_id").annotate(count=Count("pk")))
 
 
 def stored_keys_problem() -> str | None:

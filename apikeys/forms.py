@@ -3,6 +3,7 @@ import uuid
 from django import forms
 
 from apikeys.services import NAME_LENGTH
+from workspaces.access import Role
 
 GRACE_CHOICES = [
     ("24h", "in 24 hours"),
@@ -31,3 +32,23 @@ class RotateForm(forms.Form):
         initial="24h",
         widget=forms.RadioSelect,
     )
+
+
+class EndpointForm(forms.Form):
+    name = forms.CharField(max_length=100, help_text="What the service is, such as Inference on gpu-3.")
+    upstream = forms.CharField(
+        label="Upstream address",
+        max_length=200,
+        help_text="Where the proxy passes good requests on to, such as http://10.0.0.5:9000.",
+        widget=forms.TextInput(attrs={"inputmode": "url", "autocomplete": "off"}),
+    )
+    required_role = forms.TypedChoiceField(
+        label="Keys need the role",
+        coerce=lambda value: Role(int(value)),
+        choices=[(Role.VIEWER, "Viewer or higher"), (Role.EDITOR, "Editor or higher")],
+        initial=Role.VIEWER,
+    )
+
+
+class DecoyForm(forms.Form):
+    name = forms.CharField(max_length=NAME_LENGTH, label="Where you will put it", help_text="Such as: old backup disk.")

@@ -16,10 +16,11 @@ from django.db.models.base import ModelState
 from django.db.models.functions import Now
 from django.db.utils import DatabaseError, InterfaceError
 from psycopg.adapt import Transformer
-from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq import ExecStatus, Format
 
 from accounts.models import User
 from apikeys.models import ApiKey
+from config.sql import checked
 from workspaces.models import Membership, Workspace
 
 _PREPARED = "keyhouse_find_key"  # the statement's name, and the mark of a connection that knows it
@@ -100,7 +101,7 @@ def _run(database: Any, digest: bytes) -> tuple[Any, ...] | None:
     if database.connection is None:
         database.ensure_connection()
     with database.wrap_database_errors:
-        result = _checked(database.connection, _execute(database.connection, digest), ExecStatus.TUPLES_OK)
+        result = checked(database.connection, _execute(database.connection, digest), ExecStatus.TUPLES_OK)
     database.health_check_done = True  # it has just answered
     if not result.ntuples:
         return None
@@ -123,18 +124,9 @@ def _execute(link: psycopg.Connection, digest: bytes) -> Any:
     if not settings.PREPARED_STATEMENTS:
         return link.pgconn.exec_params(statement(), [digest], [_BYTEA], [Format.BINARY], Format.BINARY)
     if not hasattr(link, _PREPARED):
-        _checked(link, link.pgconn.prepare(_PREPARED.encode(), statement(), [_BYTEA]), ExecStatus.COMMAND_OK)
+        checked(link, link.pgconn.prepare(_PREPARED.encode(), statement(), [_BYTEA]), ExecStatus.COMMAND_OK)
         setattr(link, _PREPARED, True)
     return link.pgconn.exec_prepared(_PREPARED.encode(), [digest], [Format.BINARY], Format.BINARY)
-
-
-def _checked(link: psycopg.Connection, result: Any, wanted: ExecStatus) -> Any:
-    """`result`, or its error. libpq makes up the result of a lost connection, without the code that names the error."""
-    if result.status == wanted:
-        return result
-    if link.pgconn.status == ConnStatus.BAD:
-        raise psycopg.OperationalError(result.get_error_message())
-    raise psycopg.errors.error_from_result(result)
 
 
 def _build(row: tuple[Any, ...]) -> Found:

@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from apikeys import keyring, tokens
 from config.clients import MAX_LENGTH as CLIENT_LENGTH
+from workspaces.access import Role
 from workspaces.models import Workspace
 
 ROTATE_AFTER = timedelta(days=90)
@@ -127,3 +129,70 @@ class KeyUsage(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["key", "period_at", "address", "client"], name="one_usage_each")]
+
+
+class Endpoint(models.Model):
+    """A service of one's own whose requests this server checks: a proxy in front of it asks with each."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="endpoints")
+    name = models.CharField(max_length=100)
+    upstream = models.CharField("Upstream address", max_length=200)
+    required_role = models.PositiveSmallIntegerField(choices=[(Role.VIEWER, "Viewer"), (Role.EDITOR, "Editor")])
+    creator = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Decoy(models.Model):
+    """A value that looks like a key and never was one: whoever uses it has found it where it was hidden."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="decoys")
+    name = models.CharField(max_length=100)  # where it was put
+    prefix = models.CharField(max_length=tokens.PREFIX_LENGTH)
+    digest = models.BinaryField(unique=True, max_length=32)
+    creator = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    used_at = models.DateTimeField(null=True)  # last, written at most once a minute
+    used_address = models.CharField(max_length=45, blank=True)
+    used_client = models.CharField(max_length=CLIENT_LENGTH, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class LeakReport(models.Model):
+    """Values that somebody has reported as leaked, as digests, until they have been seen to."""
+
+    digests = ArrayField(models.BinaryField(max_length=32))
+    address = models.CharField(max_length=45)
+    client = models.CharField(max_length=CLIENT_LENGTH, blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+
+class KeyDay(models.Model):
+    """What came of the requests of one key in one category on one day, in UTC."""
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="days", db_index=False)
+    day = models.DateField()
+    category = models.CharField(max_length=20)
+    requests = models.PositiveBigIntegerField(default=0)  # all of them, the next two included
+    errors = models.PositiveBigIntegerField(default=0)  # answered with 400 or more
+    limited = models.PositiveBigIntegerField(default=0)  # answered with 429
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "day", "category"], name="one_day_each")]
+
+
+class Total(models.Model):
+    """How many requests the whole installation has answered; only ever grows."""
+
+    category = models.CharField(max_length=20)
+    outcome = models.CharField(max_length=10)  # ok, error, limited
+    requests = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["category", "outcome"], name="one_total_each")]

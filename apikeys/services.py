@@ -71,11 +71,13 @@ def reveal(actor: Actor, key: ApiKey) -> str:
 def reveal_all(actor: Actor, keys: Iterable[ApiKey]) -> dict[uuid.UUID, str | None]:
     """The values of `keys` by id, None for those that have none, noted as seen by the actor. Raises NotAllowed.
 
-    Constant number of statements; the note is written at most once an hour for each key and person.
+    Constant number of statements; the note is written at most once an hour for each key and person, and in the log at
+    most once an hour for each person in a workspace.
     """
     actor.require(Right.MANAGE_KEYS)
-    values = {key.pk: _value(key) for key in keys if key.workspace_id == actor.workspace.pk}
-    _note_seen(actor, [pk for pk, value in values.items() if value is not None])
+    keys = [key for key in keys if key.workspace_id == actor.workspace.pk]
+    values = {key.pk: _value(key) for key in keys}
+    _note_seen(actor, [key for key in keys if values[key.pk] is not None])
     return values
 
 
@@ -102,10 +104,10 @@ def end_key(actor: Actor, key: ApiKey, *, reason: str) -> bool:
 
 
 def end_all_keys(actor: Actor, *, reason: str) -> int:
-    """End every key of the actor's workspace in one statement, and return how many there were."""
-    return actor.workspace.api_keys.filter(revoked_at=None).update(
-        revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b""
-    )
+    """End every key of the actor's workspace, and return how many there were. Two statements."""
+    keys = actor.workspace.api_keys.filter(revoked_at=None)
+    list(keys.select_for_update(of=("self",)).order_by("pk").values_list("pk"))  # in the order of all who lock several
+    return keys.update(revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b"")
 
 
 @transaction.atomic
@@ -178,7 +180,7 @@ def rotate_key(actor: Actor, key: ApiKey, *, grace: str = "24h") -> tuple[ApiKey
             raise Conflict("The successor of this key cannot be decrypted")
         token = value
     if actor.key is None:
-        _note_seen(actor, [successor.pk])
+        _note_seen(actor, [successor])
     _schedule_end(actor, old, grace)
     _finish_due(actor)
     return successor, token
@@ -243,9 +245,10 @@ def _destroy_due(keys: ApiKeyQuerySet) -> int:
     return ApiKey.objects.filter(pk__in=ids).update(revoked_at=F("revokes_at"), ciphertext=b"", revoke_reason="rotated")
 
 
-def _note_seen(actor: Actor, key_ids: list[uuid.UUID]) -> None:
-    if not key_ids:
+def _note_seen(actor: Actor, keys: list[ApiKey]) -> None:
+    if not keys:
         return
+    activity.record_keys_shown(actor, keys)
     # Sorted, so that two people who open the same page never wait for each other in a circle.
     table = KeyReveal._meta.db_table
     with connection.cursor() as cursor:
@@ -253,5 +256,5 @@ def _note_seen(actor: Actor, key_ids: list[uuid.UUID]) -> None:
             f"INSERT INTO {table} (key_id, person_id) SELECT unnest(%s::uuid[]), %s "
             f"ON CONFLICT (key_id, person_id) DO UPDATE SET last_at = statement_timestamp() "
             f"WHERE {table}.last_at < statement_timestamp() - interval '1 hour'",
-            [sorted(key_ids), actor.user.pk],
+            [sorted(key.pk for key in keys), actor.user.pk],
         )

@@ -1,5 +1,7 @@
 """Settings > API Keys."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from apikeys import services, usage
+from apikeys import services, tokens, usage
 from apikeys.forms import NewKeyForm, RotateForm
 from apikeys.models import ApiKey, KeyReveal
 from config.context import base_url
@@ -20,6 +22,12 @@ from config.pages import PageRequest, page
 from workspaces.access import Actor, Right
 
 PAGE_SIZE = 20
+CHART_DAYS = 30
+UNUSED_AFTER = timedelta(days=90)
+# What higher apps know of keys: called with the actor and the ids of keys, gives for some of them `shown`, a list of
+# {"label", "url"}, and `total`, how many there are.
+uses: list[Callable[[Actor, list[UUID]], dict[UUID, dict[str, Any]]]] = []
+PATTERN = tokens.FORMAT.pattern
 STEPS = ("create", "update", "verify", "revoke")
 
 
@@ -65,8 +73,26 @@ def key_detail(request: PageRequest, key_id: UUID) -> HttpResponse:
     [card] = cards_of(actor, [key], with_values=True)
     context = {"tab": "api-keys", "card": card, "is_new": "new" in request.GET}
     if card["value"]:
-        context["snippets"] = snippets(base_url(request), card["value"])
+        context["snippets"] = snippets(base_url(request), card["value"], actor.workspace.slug)
     return render(request, "apikeys/key.html", context)
+
+
+@page(Right.MANAGE_KEYS)
+def key_usage(request: PageRequest, key_id: UUID) -> HttpResponse:
+    """What a key was used for in 30 or 90 days: by day, by category, from which addresses and with which clients."""
+    key = find_key(request.actor, key_id)
+    days = 90 if request.GET.get("days") == "90" else 30
+    usage.flush()
+    context = {
+        "tab": "api-keys",
+        "key": key,
+        "days": days,
+        "chart": bars(usage.daily([key.pk], days)[key.pk], height=120),
+        "categories": usage.by_category(key, days),
+        "addresses": usage.by_address(key, days)[:50],
+        "clients": usage.by_client(key, days)[:50],
+    }
+    return render(request, "apikeys/usage.html", context)
 
 
 @page(Right.MANAGE_KEYS, "GET", "POST")
@@ -100,7 +126,7 @@ def key_rotation(request: PageRequest, key_id: UUID) -> HttpResponse:
     if step == "update":
         [card] = cards_of(actor, [new], with_values=True)
         context["card"] = card
-        context["snippets"] = snippets(base_url(request), card["value"]) if card["value"] else []
+        context["snippets"] = snippets(base_url(request), card["value"], actor.workspace.slug) if card["value"] else []
     else:
         context["still_used"] = list(usage.since(old, new.first_used_at)) if new.first_used_at else []
         context["recent"] = list(usage.recent(old))
@@ -134,6 +160,13 @@ def key_revoke(request: PageRequest, key_id: UUID) -> HttpResponse:
     return render(request, fragment(request, "revoke"), context)
 
 
+@page(Right.LIST_KEYS)
+def leak_rules(request: PageRequest) -> HttpResponse:
+    """Rules for gitleaks and pre-commit, and a check whether what was found is live."""
+    context = {"tab": "api-keys", "pattern": PATTERN, "snippets": leak_snippets(base_url(request))}
+    return render(request, "apikeys/leaks.html", context)
+
+
 def find_key(actor: Actor, key_id: UUID, *, active: bool = False) -> ApiKey:
     """A key of the actor's workspace, ended or not. Raises NotFound, or Conflict if it must be active and is not."""
     key = actor.workspace.api_keys.select_related("creator", "revoked_by", "replaces").filter(pk=key_id).first()
@@ -151,6 +184,8 @@ def cards_of(actor: Actor, keys: list[ApiKey], *, with_values: bool) -> list[dic
     theirs = actor.workspace.api_keys.active().filter(replaces__in=ids).order_by("-created_at")
     successors = {k.replaces_id: k for k in theirs}
     values = services.reveal_all(actor, keys) if with_values else {}
+    used = usage.daily(ids, CHART_DAYS)
+    theirs_by_key = [use(actor, ids) for use in uses]
     now = timezone.now()
     return [
         {
@@ -160,12 +195,28 @@ def cards_of(actor: Actor, keys: list[ApiKey], *, with_values: bool) -> list[dic
             "seen": seen.get(key.pk),
             "successor": successors.get(key.pk),
             "is_active": key.is_active(now),
+            "chart": bars(used[key.pk]),
+            "uses": [found[key.pk] for found in theirs_by_key if key.pk in found],
+            "is_unused": now - (key.last_used_at or key.created_at) > UNUSED_AFTER,
         }
         for key in keys
     ]
 
 
-def snippets(server: str, value: str) -> list[dict[str, str]]:
+def bars(days: list[dict[str, Any]], height: int = 32) -> dict[str, Any]:
+    """The days as a bar chart: for each the height of its bar and of the part that is errors, of `height` at most."""
+    most = max((day["requests"] for day in days), default=0)
+    drawn = []
+    for number, day in enumerate(days):
+        tall = max(1, round(day["requests"] / most * height)) if day["requests"] else 0
+        wrong = max(1, round(day["errors"] / most * height)) if day["errors"] else 0
+        tops = {"y": height - tall, "tall": tall, "wrong_y": height - wrong, "wrong": wrong}
+        drawn.append(day | tops | {"x": number * 4})
+    total, errors = sum(day["requests"] for day in days), sum(day["errors"] for day in days)
+    return {"days": drawn, "height": height, "width": len(days) * 4, "most": most, "total": total, "errors": errors}
+
+
+def snippets(server: str, value: str, workspace: str) -> list[dict[str, str]]:
     """The lines to copy for each kind of client, with this server's address and the key filled in."""
     return [
         {
@@ -180,6 +231,15 @@ def snippets(server: str, value: str) -> list[dict[str, str]]:
             "note": "Early releases of ultralytics 8.4 cannot log in here: use the environment variable with those.",
         },
         {
+            "id": "train",
+            "label": "Remote training",
+            "code": (
+                f"export ULTRALYTICS_PLATFORM_URL={server}\nexport ULTRALYTICS_API_KEY={value}\n"
+                f"yolo train model=yolo26n.yaml data=coco8.yaml project={workspace}/my-project name=exp1"
+            ),
+            "note": "The run appears under Projects. Without project= the client reports nothing.",
+        },
+        {
             "id": "python",
             "label": "Python",
             "code": (
@@ -192,6 +252,39 @@ def snippets(server: str, value: str) -> list[dict[str, str]]:
             "id": "curl",
             "label": "curl",
             "code": f'curl -H "Authorization: Bearer {value}" {server}/api/account/summary',
+        },
+    ]
+
+
+def leak_snippets(server: str) -> list[dict[str, str]]:
+    """Rules for the usual tools, and a script that tells whether what they find is live."""
+    return [
+        {"id": "pattern", "label": "Regular expression", "code": PATTERN},
+        {
+            "id": "gitleaks",
+            "label": "gitleaks, in .gitleaks.toml",
+            "code": (
+                f'[extend]\nuseDefault = true\n\n[[rules]]\nid = "keyhouse-api-key"\n'
+                f"description = \"API key of {server}\"\nregex = '''{PATTERN}'''\nkeywords = [\"ul_\"]"
+            ),
+        },
+        {
+            "id": "pre-commit",
+            "label": "pre-commit, in .pre-commit-config.yaml",
+            "code": (
+                "- repo: local\n  hooks:\n    - id: no-api-keys\n      name: no API keys\n"
+                f'      language: pygrep\n      entry: "{PATTERN}"\n      types: [text]'
+            ),
+        },
+        {
+            "id": "live",
+            "label": "Is it live? Without sending it",
+            "note": "Prints the line of a hash for each live key of your workspaces that begins alike.",
+            "code": (
+                'hash=$(printf %s "$FOUND" | sha256sum | cut -c1-64)\n'
+                f'curl -s -H "Authorization: Bearer $ULTRALYTICS_API_KEY" {server}/api/leaks/range/${{hash:0:5}}'
+                ' |\n  grep -q "${hash:5}" && echo "This key is live: revoke it"'
+            ),
         },
     ]
 
