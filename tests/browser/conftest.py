@@ -1,5 +1,6 @@
 """A real browser, Chromium through Playwright, against a live server."""
 
+import itertools
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ ARGUMENTS = [
     "--disable-quic",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
+NUMBERS = itertools.count(1)  # of browsers; fewer than 256 in a run
 SHOTS = ROOT / "build" / "screenshots"
 
 
@@ -38,8 +40,10 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The server of the browser tests; limits on sign-in would count all tests together."""
-    server = Server(tmp_path_factory.mktemp("browser") / "data", RATE_LIMIT_DEFAULT="unlimited").start()
+    """The server of the browser tests. Each browser has an address of its own, which limits on signing in count."""
+    server = Server(
+        tmp_path_factory.mktemp("browser") / "data", RATE_LIMIT_DEFAULT="unlimited", TRUSTED_PROXIES="1"
+    ).start()
     yield server
     server.stop()
 
@@ -55,6 +59,7 @@ class Person:
             color_scheme="dark" if dark else "light",
             java_script_enabled=javascript,
             permissions=["clipboard-read", "clipboard-write"],
+            extra_http_headers={"X-Forwarded-For": f"10.0.{next(NUMBERS)}.1"},
         )
         self.context.set_default_timeout(10_000)
         self.page = self.new_page()

@@ -202,7 +202,9 @@ def test_no_value_is_left_in_the_browser(person):
     assert token not in kept
     assert token not in str(me.context.cookies())
     me.page.get_by_role("button", name="Sign out").first.click()
+    me.page.wait_for_url("**/accounts/login/**")
     me.page.go_back()
+    me.page.get_by_role("button", name="Sign In", exact=True).wait_for()
     assert token not in me.page.content()
 
 

@@ -222,3 +222,10 @@ def test_headers_protect_pages(browser, edda):
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["X-Frame-Options"] == "DENY"
     assert answer["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("header", [None, "nonsense", ""])
+def test_a_page_opens_when_the_proxy_names_no_address_or_nonsense(browser, olga, settings, header):
+    settings.TRUSTED_PROXIES = 1
+    extra = {} if header is None else {"HTTP_X_FORWARDED_FOR": header}
+    assert browser(olga).get("/settings?tab=profile", **extra).status_code == 200

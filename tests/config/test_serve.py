@@ -235,3 +235,12 @@ def test_a_database_that_is_none_of_ours_is_refused(tmp_path):
     assert done.returncode != 0
     assert "PostgreSQL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("on", "True False"), ("off", "False False"), ("invited", "False True")]
+)
+def test_sign_up_is_open_closed_or_for_the_invited(tmp_path, value, expected):
+    server = Server(tmp_path / "data", SIGNUP_OPEN=value)
+    asked = "from django.conf import settings; print(settings.SIGNUP_OPEN, settings.SIGNUP_BY_INVITATION)"
+    assert server.shell(asked) == expected

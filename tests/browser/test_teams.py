@@ -1,0 +1,147 @@
+"""Two people in two browsers: invited, joined, a key made, switched, demoted, removed."""
+
+import re
+import uuid
+
+import httpx
+import pytest
+
+from tests.browser.test_keys import PASSWORD, new_name
+
+METRICS = "/api/webhooks/training/metrics"
+
+
+def training_starts(site, token):
+    """What a program gets that wants to write with a key."""
+    body = {"event": "training_started", "project": "race", "data": {"trainArgs": {}, "epochs": 1}}
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.post(site.url + METRICS, json=body, headers=headers).status_code
+
+
+def make_team(page, name):
+    page.goto("/settings/teams/create")
+    page.get_by_label("Name", exact=True).fill("Story Team")
+    page.get_by_label("URL name").fill(name)
+    page.get_by_role("button", name=re.compile("^Create")).click()
+    page.get_by_text("Invite the others").wait_for()
+
+
+def invite(page, role):
+    page.get_by_role("link", name=re.compile("^Invite")).first.click()
+    page.get_by_label("E-mail address").fill("friend@example.org")
+    page.get_by_label("Role").select_option(label=role)
+    if page.get_by_label("Only for this address").is_checked():
+        page.get_by_label("Only for this address").uncheck()
+    page.get_by_role("button", name=re.compile("^Invite|^Send|^Make")).click()
+    text = page.locator("pre, code").all_inner_texts()
+    return next(found[0] for found in (re.search(r"http://\S+/invites/\S+", line) for line in text) if found)
+
+
+def test_the_story_of_a_team(person, site):
+    team = f"team-{uuid.uuid4().hex[:8]}"
+    olga, friend = person().sign_up(new_name()), person(phone=True)
+    make_team(olga.page, team)
+    olga.assert_accessible()
+    link = invite(olga.page, "Editor")
+    olga.assert_accessible()
+    olga.shot("story-invited")
+
+    # The friend has no account yet: signs up through the link, and accepts.
+    name = new_name()
+    page = friend.page
+    page.goto(link)
+    friend.assert_accessible()
+    friend.shot("story-link")
+    page.get_by_role("link", name=re.compile("create.*account|sign up", re.I)).first.click()
+    page.get_by_label(re.compile("username", re.I)).fill(name)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label(re.compile(r"password.*again|confirm", re.I)).fill(PASSWORD)
+    page.get_by_role("button", name=re.compile("sign up", re.I)).click()
+    page.get_by_role("button", name=re.compile("join|accept", re.I)).click()
+    page.wait_for_url(re.compile(f"workspace={team}|/{team}"))
+    friend.assert_accessible()
+    friend.assert_fits()
+
+    # A key of the team, which works for writing.
+    page.goto(f"/settings?tab=api-keys&workspace={team}")
+    first, second = create_in(page, team, "nightly"), create_in(page, team, "laptop")
+    assert training_starts(site, first) == 200
+
+    # Switching changes everything that belongs to a workspace, and is remembered.
+    page.goto("/settings?tab=api-keys")
+    page.locator(".topbar > details > summary").click()
+    page.locator(".topbar .place summary").click()
+    page.get_by_role("button", name=name, exact=True).click()
+    page.get_by_role("heading", name="No keys yet").wait_for()
+    page.goto("/settings?tab=api-keys")
+    assert page.get_by_text("nightly").count() == 0
+
+    # Demoted: the keys read only, from the next request on.
+    page = olga.page
+    page.goto(f"/settings?tab=teams&workspace={team}")
+    olga.shot("story-members")
+    page.get_by_role("link", name=re.compile(f"Role of {name}")).click()
+    page.get_by_label("Role").select_option(label="Viewer")
+    assert "read" in page.locator("main").inner_text().lower()
+    olga.assert_accessible()
+    page.get_by_role("button", name=re.compile("role|save|change", re.I)).first.click()
+    page.get_by_text(f"{name} is Viewer now").wait_for()
+    assert training_starts(site, first) == 403
+    assert site.get(first).status_code == 200
+
+    # Removed: one key goes on under olga, the other ends.
+    page.get_by_role("link", name=re.compile(f"Remove {name}")).click()
+    olga.assert_accessible()
+    olga.shot("story-remove")
+    chooser = page.get_by_label(re.compile("nightly"))
+    chooser.select_option(index=1)
+    page.get_by_role("button", name=re.compile("^Remove")).click()
+    page.get_by_text(re.compile(f"{name}.*(removed|no longer|left)", re.I)).wait_for()
+    assert training_starts(site, first) == 200
+    assert site.get(second).status_code == 401
+    friend.page.goto(f"/settings?tab=api-keys&workspace={team}")
+    assert friend.page.get_by_text("nightly").count() == 0
+    friend.complaints = [text for text in friend.complaints if "404" not in text]
+
+    page.goto(f"/settings?tab=activity&workspace={team}")
+    log = page.locator("main").inner_text()
+    for thing in (name, "nightly", "laptop"):
+        assert thing in log
+    olga.assert_accessible()
+    olga.shot("story-activity")
+
+
+def create_in(page, team, name):
+    page.goto(f"/settings?tab=api-keys&workspace={team}")
+    return create_here(page, name)
+
+
+def create_here(page, name):
+    page.get_by_role("link", name=re.compile("^Create.*[Kk]ey")).first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill(name)
+    dialog.get_by_role("button", name="Create Key").click()
+    page.wait_for_url(re.compile(r"/settings/api-keys/[0-9a-f-]{36}"))
+    return page.locator("article code").first.text_content()
+
+
+@pytest.mark.parametrize("look", [{"dark": True}, {"phone": True}], ids=["dark", "phone"])
+def test_the_pages_of_a_team_are_good_in_the_dark_and_on_a_phone(person, look):
+    olga = person(**look).sign_up(new_name())
+    team = f"team-{uuid.uuid4().hex[:8]}"
+    make_team(olga.page, team)
+    for path in (
+        "/settings?tab=teams",
+        "/settings/teams/invite?",
+        "/settings/teams/rename?",
+        "/settings/teams/delete?",
+        "/settings?tab=activity",
+        "/settings?tab=endpoints",
+        "/settings/endpoints/create?",
+        "/settings/api-keys/decoys?",
+        "/settings/api-keys/leaks?",
+    ):
+        olga.page.goto(f"{path}{'&' if '=' in path else ''}workspace={team}")
+        olga.assert_accessible()
+        olga.assert_fits()
+        olga.shot(f"team-{re.sub('[^a-z]+', '-', path).strip('-')}-{next(iter(look))}")
