@@ -55,7 +55,7 @@ def _problem_of_map(value: Any, expected: Any, where: str) -> str | None:
 
 
 class Loop:
-    """An event loop in a thread of its own: the one of Playwright runs in the main thread for as long as its browser."""
+    """An event loop in a thread of its own, for Playwright's stays in the main thread as long as its browser runs."""
 
     def __init__(self):
         self.loop = asyncio.new_event_loop()
