@@ -20,8 +20,8 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## install, and run the server on embedded defaults
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/.dev ## install, and run the whole suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## install, and run the whole suite, a file of tests at a time in each of up to four processes
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check .

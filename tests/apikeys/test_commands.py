@@ -187,12 +187,16 @@ def test_beside_a_running_server_no_request_fails_and_ctrl_c_only_pauses_it(new_
         def count(what):
             return database.execute(f"SELECT count(*) FROM apikeys_apikey WHERE {what}").fetchone()[0]
 
-        first = subprocess.Popen(
-            command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        wait_for(lambda: count("encryption_key_id = 'new'") >= 100 or first.poll() is not None, 60)
-        first.send_signal(signal.SIGINT)
-        _, said = first.communicate(timeout=60)
+        # A row that somebody else holds: it cannot come to its end before it is stopped, however slow we are.
+        with psycopg.connect(address) as other:
+            last = other.execute("SELECT id FROM apikeys_apikey ORDER BY id DESC LIMIT 1 FOR UPDATE").fetchone()
+            assert last
+            first = subprocess.Popen(
+                command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            wait_for(lambda: count("encryption_key_id = 'new'") >= 100 or first.poll() is not None, 60)
+            first.send_signal(signal.SIGINT)
+            _, said = first.communicate(timeout=60)
         assert first.returncode == 1, "stopped in the middle"
         assert "Start it again to go on" in said
         assert "Traceback" not in said
