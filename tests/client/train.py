@@ -1,15 +1,11 @@
 """Trains with the real `ultralytics` package against a Keyhouse of its own, and checks what has become of it.
 
-    python -m tests.client.train /tmp/ul-new/bin/python /tmp/ul-old/bin/python
+    python -m tests.client.train build/clients/newest/bin/python build/clients/oldest/bin/python
 
-Each argument is a Python that has the package. Both generations, which share nothing but their name:
-
-    python -m venv /tmp/ul-new && /tmp/ul-new/bin/pip install ultralytics
-    python -m venv /tmp/ul-old && /tmp/ul-old/bin/pip install ultralytics==8.4.60
-
-A processor is enough: for less to download, `pip install torch torchvision` from a CPU build first. No data set is
-fetched, the script draws four pictures, and models are built from their YAML. Clients do not report from inside pytest
-and GitHub Actions, so they run as processes with an environment of their own.
+Each argument is a Python that has the package. `tests/client/install` makes these two, generations that share nothing
+but their name, with Debian's PyTorch; any other environment with `ultralytics` will do as well. A processor is enough.
+No data set is fetched, the script draws four pictures, and models are built from their YAML. Clients do not report from
+inside pytest and GitHub Actions, so they run as processes with an environment of their own.
 
 For each client: a whole training, stored as the client's own results.csv has it; its weights, which `ul://` loads byte
 for byte; a training that is cancelled through the API while it runs; one that is killed and resumed.
