@@ -13,7 +13,7 @@ if not CLIENTS and importlib.util.find_spec("ultralytics"):
     CLIENTS = [sys.executable]
 
 
-@pytest.mark.skipif(not CLIENTS, reason="ultralytics is not installed: set KEYHOUSE_CLIENTS to what tests/client/install prints")
+@pytest.mark.skipif(not CLIENTS, reason="no ultralytics: set KEYHOUSE_CLIENTS to what tests/client/install prints")
 @pytest.mark.parametrize("python", CLIENTS or ["none"])
 def test_the_real_client_trains_end_to_end(tmp_path, python):
     train.check(python, tmp_path)
