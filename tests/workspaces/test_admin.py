@@ -57,7 +57,7 @@ MODELS = {
     "workspaces/workspace": (SUPERUSER, NEVER, SUPERUSER, SUPERUSER, NEVER, {}),
 }
 ROWS = {"": OPEN, "password_change/": OPEN, "jsi18n/": OPEN, "nonsense/": ("sign in", 403, 404, 404)} | {
-    f"{app}/": ("sign in", 403, 404, 200) for app in {name.split("/")[0] for name in MODELS}
+    f"{app}/": ("sign in", 403, 404, 200) for app in sorted({name.split("/")[0] for name in MODELS})
 }
 for name, (*common, own) in MODELS.items():
     paths = ("", "add/", "{id}/change/", "{id}/history/", "{id}/delete/")
