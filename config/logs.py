@@ -18,32 +18,53 @@ CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)} | {10: "\
 
 
 class Record(logging.LogRecord):
-    """Every record of the process, whichever logger makes it and whichever handler writes it.
-
-    Message, arguments, exception and stack are redacted as the record is made, so that a handler of a package that is
-    not ours gets no value either. What comes in `extra` is put on later; our formatters redact the finished line.
-    """
+    """Every record of the process, whichever logger makes it; with the id of the request, and redacted as it is made."""
 
     was_redacted = False  # the tests' question: nothing of ours should try
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.request_id = request_id.current()
-        try:
-            text = super().getMessage()
-        except Exception:  # arguments that do not fit: the handler would report them as they are
-            self.msg, self.args = f"{self.msg!r} with {self.args!r}", None
-            text = self.msg
-        # Arguments that the message leaves out are seen by handlers all the same.
-        if redact(text) != text or redact(repr(self.args)) != repr(self.args):
-            self.msg, self.args, self.was_redacted = redact(text), None, True
-        if self.exc_info and self.exc_info[0] is not None:
-            text = "".join(traceback.format_exception(*self.exc_info)).rstrip("\n")
-            self.exc_text = redact(text)  # formatters take this one
-            if self.exc_text != text:
-                self.exc_info, self.was_redacted = None, True
-        if self.stack_info:
-            self.stack_info = redact(self.stack_info)
+        redact_record(self)
+
+
+def redact_record(record: logging.LogRecord) -> None:
+    """Redact all that `record` holds, in place, so that a handler of a package that is not ours gets no value either:
+    name, message, arguments, exception, stack, and what it was given as `extra`, whatever its type.
+    """
+    before = record.__dict__.copy()
+    record.name = redact(record.name or "")
+    try:
+        text = record.getMessage()
+    except Exception:  # arguments that do not fit: the handler would report them as they are
+        record.msg, record.args = f"{record.msg!r} with {record.args!r}", None
+        text = record.msg
+    # Arguments that the message leaves out are seen by handlers all the same.
+    if _is_secret(text) or _is_secret(repr(record.args)):
+        record.msg, record.args = redact(text), None
+    if record.exc_info and record.exc_info[0] is not None:
+        text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+        record.exc_text = redact(text)  # formatters take this one
+        if record.exc_text != text:
+            record.exc_info = None
+    if record.exc_text:
+        record.exc_text = redact(record.exc_text)
+    if record.stack_info:
+        record.stack_info = redact(record.stack_info)
+    for name in vars(record).keys() - _ATTRIBUTES:
+        value = vars(record)[name]
+        if isinstance(value, int | float | None):
+            continue
+        for text in (str(value), repr(value)):
+            if _is_secret(text):
+                setattr(record, name, redact(text))
+                break
+    if any(vars(record).get(name) is not value for name, value in before.items() if name in _REDACTED):
+        record.was_redacted = True
+
+
+def _is_secret(text: str) -> bool:
+    return redact(text) != text
 
 
 class RedactingFormatter(logging.Formatter):
@@ -81,12 +102,27 @@ class JsonFormatter(logging.Formatter):
         return redact(json.dumps({name: value for name, value in line.items() if value is not None}))
 
 
+_REDACTED = ("msg", "args", "exc_info")
 _ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "request_id", "was_redacted", "taskName"}
 
 
+_python_calls_handlers = logging.Logger.callHandlers
+
+
+def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+    redact_record(record)
+    _python_calls_handlers(logger, record)
+
+
 def configure(settings: dict[str, Any]) -> None:
-    """Django's `LOGGING_CONFIG`: what it would do, for records of ours, and with warnings in the log as well."""
+    """Django's `LOGGING_CONFIG`: what it would do, for records of ours, and with warnings in the log as well.
+
+    Filters of a logger are not for the loggers below it, and those of a handler not for other handlers. So that no
+    record escapes, redacting hangs where all pass: where they are made, and, for what `extra` adds and for records that
+    were made elsewhere, where a logger gives them to handlers.
+    """
     logging.setLogRecordFactory(Record)
+    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
     logging.config.dictConfig(settings)
     logging.captureWarnings(True)
 
