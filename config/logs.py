@@ -18,7 +18,7 @@ CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)} | {10: "\
 
 
 class Record(logging.LogRecord):
-    """Every record of the process, whichever logger makes it; with the id of the request, and redacted as it is made."""
+    """Every record of the process, whichever logger makes it: with the id of its request, and redacted when made."""
 
     was_redacted = False  # the tests' question: nothing of ours should try
 

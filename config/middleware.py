@@ -12,6 +12,9 @@ from config.errors import ServiceError
 from config.views import error_answer
 
 
+POLICY = "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"  # of what is no page
+
+
 def takes_short_chain(environ: dict[str, Any]) -> bool:
     """Is this a program's call, to be answered without sessions and the like? The documentation is a page."""
     path = environ["PATH_INFO"]
@@ -27,7 +30,7 @@ class ApiHeadersMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
         self.get_response = get_response
-        self.headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
+        self.headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": POLICY}
         if seconds := getattr(settings, "SECURE_HSTS_SECONDS", 0):
             self.headers["Strict-Transport-Security"] = f"max-age={seconds}; includeSubDomains; preload"
 

@@ -40,9 +40,10 @@ def test_cookies_are_secure_and_kept_from_scripts(production):
         assert signed_in.status_code == 302
         cookies += signed_in.headers.get_list("set-cookie")
     names = {cookie.split("=")[0] for cookie in cookies}
-    assert {"keyhouse_csrf", "keyhouse_session"} <= names
+    assert names == {"__Host-keyhouse_csrf", "__Host-keyhouse_session"}
     for cookie in cookies:
-        assert {"Secure", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; ")), cookie
+        assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; ")), cookie
+        assert "Domain=" not in cookie
 
 
 def test_browsers_are_sent_to_https_and_programs_never_are(production):
@@ -54,14 +55,57 @@ def test_browsers_are_sent_to_https_and_programs_never_are(production):
         assert not httpx.get(production.url + path, headers=plain).is_redirect
 
 
-def test_answers_of_pages_and_of_the_api_carry_the_headers_of_defence(production):
-    for path in ("/accounts/login/", "/api/account/summary", "/nope"):
-        answer = get(production, path)
-        assert "max-age=31536000" in answer.headers["Strict-Transport-Security"], path
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        policy = answer.headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
+EVERYWHERE = {
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+    "X-Content-Type-Options": "nosniff",
+}
+# method and path: status, and is it a page?
+ANSWERS = {
+    "GET /accounts/login/": (200, True),
+    "GET /settings/api-keys/leaks": (302, True),
+    "GET /admin/": (302, True),
+    "GET /nope": (302, True),
+    "GET /accounts/nope/": (404, True),
+    "POST /accounts/login/": (403, True),
+    "TRACE /accounts/login/": (405, True),
+    "GET /static/{sheet}": (200, True),
+    "GET /static/nope.css": (404, True),
+    "GET /api/account/summary": (401, False),
+    "GET /api/nope": (404, False),
+    "TRACE /api/account/summary": (405, False),
+    "POST /api/account/summary": (405, False),
+    "GET /api/auth/verify": (401, False),
+    "POST /api/credentials/revoke": (400, False),
+    "GET /openapi.json": (200, False),
+    "GET /api/docs": (200, True),
+    "GET /healthz": (200, False),
+    "GET /readyz": (200, False),
+    "GET /metrics": (404, False),
+    "GET /accounts/login/?a=%00": (200, True),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_every_kind_of_answer_carries_the_headers_of_defence(production, what):
+    method, path = what.split(" ")
+    status, is_page = ANSWERS[what]
+    if "{sheet}" in path:
+        path = get(production, "/accounts/login/").text.split('rel="stylesheet" href="')[1].split('"')[0]
+    answer = httpx.request(method, production.url + path, headers=VIA_TLS)
+    assert answer.status_code == status
+    for name, value in EVERYWHERE.items():
+        assert answer.headers[name] == value, name
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    for directive in ("default-src", "object-src", "base-uri", "frame-ancestors"):
+        assert policy[directive] == "'none'", directive
+    assert all("unsafe" not in sources and "http" not in sources and "*" not in sources for sources in policy.values())
+    if is_page:
+        assert policy["script-src"] == policy["style-src"] == policy["form-action"] == "'self'"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    for name in answer.headers:
+        assert not name.startswith("access-control-"), "no other origin reads our answers"
+    assert "Django" not in str(answer.headers), "nor whom to attack"
 
 
 def test_static_files_have_a_digest_in_their_name_and_are_kept_for_ever(production):
