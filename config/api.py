@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config import errors
+from config import errors, security_log
 from config.parsers import TooLarge
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ def no_store(response: Response) -> Response:
 def exception_handler(exception: Exception, context: dict[str, Any]) -> Response:
     """Turn any exception of an API view into an answer in the documented format."""
     error = as_service_error(exception)
+    if error.status == 403:
+        security_log.refused(context["request"]._request, error.sentence)
     if error.status == 405:
         error.headers["Allow"] = ", ".join(m for m in context["view"].allowed_methods if m != "OPTIONS")
     if error.status == 415 and (wanted := context["view"].parser_classes[0].media_type) != "application/json":

@@ -6,11 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from config import health
+from config import health, security_log
 from config.api import as_service_error
 from config.errors import ServiceError
 from config.views import error_answer
-
 
 POLICY = "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"  # of what is no page
 
@@ -54,6 +53,8 @@ class ServiceErrorMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> Any:
         error = as_service_error(exception)
+        if error.status == 403:
+            security_log.refused(request, error.sentence)
         if isinstance(exception, ServiceError) or error.status == 503:
             return error_answer(request, error)
         return None

@@ -170,6 +170,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 AUTH_PASSWORD_VALIDATORS[1]["OPTIONS"] = {"min_length": 10}  # type: ignore[assignment]
+AUTH_PASSWORD_VALIDATORS.append({"NAME": "accounts.passwords.ContextValidator"})
 SIGNUP_BY_INVITATION = env.str("SIGNUP_OPEN", "").lower() == "invited"  # with a link into a team, else not
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", True)  # `invited` is no yes
 EMAIL_URL = env.str("EMAIL_URL", "")
@@ -207,6 +208,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 # Cookies, headers
 SESSION_COOKIE_NAME = "keyhouse_session"
 SESSION_COOKIE_AGE = env.integer("SESSION_DAYS", 14, 1, 3650) * 24 * 60 * 60
+SESSION_IDLE_HOURS = env.integer("SESSION_IDLE_HOURS", 72, 0, 24 * 3650)  # without a request; 0: however long
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_NAME = "keyhouse_csrf"
