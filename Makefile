@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint check bench bench-training soak lock clean
+.PHONY: run test lint audit check bench bench-training soak lock clean
 .DEFAULT_GOAL := run
 
 # Without the development packages: what a server needs.
@@ -23,10 +23,14 @@ run: $(VENV)/.run ## install, and run the server on embedded defaults
 test: $(VENV)/.dev ## install, and run the whole suite, a file of tests at a time in each of up to four processes
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-lint: $(VENV)/.dev ## style and types
+lint: $(VENV)/.dev ## style, types and what bandit finds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive config accounts workspaces apikeys training
 	DATA_DIR=build/lint $(BIN)/mypy
+
+audit: $(VENV)/.dev ## packages with known vulnerabilities; says so where the data cannot be had
+	$(BIN)/python -m tests.audit
 
 check: $(VENV)/.dev ## Django's checks, as for production, and missing migrations
 	DATA_DIR=build/check $(BIN)/python manage.py makemigrations --check --dry-run
