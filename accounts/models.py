@@ -6,7 +6,7 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models, transaction
 from django.db.models.functions import Now
 
-from accounts import names, signals
+from accounts import names, second_factor, signals
 from config.redaction import refuse_keys
 
 
@@ -65,6 +65,9 @@ class User(AbstractUser):
         if settings.HAS_EMAIL:
             return known.filter(verified=True).exists()
         return self.email.lower() == email.lower() or known.exists()
+
+    def has_second_factor(self) -> bool:
+        return second_factor.of(self).exists()
 
     def get_full_name(self) -> str:
         return self.name or self.username

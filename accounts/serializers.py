@@ -13,6 +13,9 @@ class TeamSerializer(serializers.Serializer):
     fullName = serializers.CharField(source="workspace.name")
     plan = serializers.ChoiceField(["free", "pro", "enterprise"], default="free")
     region = serializers.ChoiceField(["us", "eu", "ap"], default="us")
+    requiresSecondFactor = serializers.BooleanField(
+        source="workspace.requires_second_factor", help_text="Sessions of members without one are refused there."
+    )
     role = serializers.SerializerMethodField()
 
     def get_role(self, membership: object) -> str:

@@ -59,7 +59,10 @@ class KeyList(ApiView):
     @extend_schema(
         operation_id="listApiKeys",
         summary="List the active keys of the workspace",
-        description="Newest first. Values are given to signed-in browsers only, never to callers who came with a key.",
+        description=(
+            "Newest first. Values are given to signed-in browsers only, never to callers who came with a key; where "
+            "the server has REVEAL_REAUTH_MINUTES, only so long after they signed in."
+        ),
         parameters=[
             OpenApiParameter("search", str, description="Part of the name, or the beginning of the prefix."),
             OpenApiParameter("limit", int, description="At most so many, 1 to 1000; 1000 by default."),
@@ -128,7 +131,7 @@ class KeyDetail(ApiView):
     @extend_schema(
         operation_id="getApiKey",
         summary="Show one key",
-        description="With its value for signed-in Editors and above.",
+        description="With its value for signed-in Editors and above, who have signed in lately if the server asks it.",
         parameters=[WORKSPACE],
         responses=KeyWithValueSerializer,
         tags=TAG,

@@ -162,9 +162,7 @@ def live_suffixes(actor: Actor, prefix: str) -> list[str]:
     first, last = bytes.fromhex(prefix + "0" * 59), bytes.fromhex(prefix + "f" * 59)
     mine: Any = [actor.workspace.pk]
     if actor.key is None:
-        mine = Membership.objects.filter(user=actor.user, role__gte=Role.EDITOR, workspace__suspended_at=None).values(
-            "workspace"
-        )
+        mine = Membership.objects.filter(user=actor.user, role__gte=Role.EDITOR).not_held_back().values("workspace")
     found = ApiKey.objects.active().filter(digest__gte=first, digest__lte=last, workspace__in=mine)
     return sorted(bytes(digest).hex()[5:] for digest in found.values_list("digest", flat=True))
 

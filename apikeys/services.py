@@ -1,15 +1,19 @@
 """The life of a key: made, shown, rotated, revoked. Every interface calls these and nothing else changes a key."""
 
+import time
 import unicodedata
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Least, Now
+from django.utils import timezone
 
+from accounts.reauthentication import ReauthenticationRequired
 from apikeys import tokens
 from apikeys.keyring import Undecryptable, keyring
 from apikeys.models import ApiKey, ApiKeyQuerySet, KeyReveal
@@ -19,6 +23,7 @@ from workspaces import activity
 from workspaces.access import Actor, Right, Role
 
 NAME_LENGTH = 100
+JUST_MADE = timedelta(minutes=5)  # so long who made a key sees its value without proving again who they are
 # How long the old key may go on after a rotation, in seconds; None: until somebody revokes it.
 GRACES: dict[str, int | None] = {"now": 0, "1h": 3600, "24h": 86400, "7d": 604800, "manual": None}
 
@@ -61,7 +66,7 @@ def create_key(actor: Actor, *, name: str, key_id: uuid.UUID | None = None) -> t
 
 
 def reveal(actor: Actor, key: ApiKey) -> str:
-    """The value of one key, noted as seen. Raises NotAllowed, or Conflict where there is no value (any more)."""
+    """The value of one key, noted as seen. Raises as `reveal_all`, and Conflict where there is no value (any more)."""
     token = reveal_all(actor, [key])[key.pk]
     if token is None:
         raise Conflict("This key has no value to show: it was revoked, or it was encrypted with another encryption key")
@@ -69,13 +74,16 @@ def reveal(actor: Actor, key: ApiKey) -> str:
 
 
 def reveal_all(actor: Actor, keys: Iterable[ApiKey]) -> dict[uuid.UUID, str | None]:
-    """The values of `keys` by id, None for those that have none, noted as seen by the actor. Raises NotAllowed.
+    """The values of `keys` by id, None for those that have none, noted as seen by the actor.
+
+    Raises NotAllowed, ReauthenticationRequired where the actor's last sign-in is too long ago.
 
     Constant number of statements; the note is written at most once an hour for each key and person, and in the log at
     most once an hour for each person in a workspace.
     """
     actor.require(Right.MANAGE_KEYS)
     keys = [key for key in keys if key.workspace_id == actor.workspace.pk]
+    _require_recent_sign_in(actor, keys)
     values = {key.pk: _value(key) for key in keys}
     _note_seen(actor, [key for key in keys if values[key.pk] is not None])
     return values
@@ -157,7 +165,8 @@ def rotate_key(actor: Actor, key: ApiKey, *, grace: str = "24h") -> tuple[ApiKey
 
     As long as the old key works, a second call returns the same successor, value included, so an answer that got
     lost loses nothing; a shorter grace than the first one's is obeyed, a longer one is not. Raises NotAllowed,
-    Conflict when the old key has ended, Invalid for an unknown grace.
+    Conflict when the old key has ended, Invalid for an unknown grace, ReauthenticationRequired as `reveal_all` for a
+    successor that was made before.
     """
     if grace not in GRACES:
         problem = f"Choose one of: {', '.join(GRACES)}."
@@ -175,6 +184,7 @@ def rotate_key(actor: Actor, key: ApiKey, *, grace: str = "24h") -> tuple[ApiKey
         successor, token = _insert(actor, name=old.name, creator_id=actor.user.pk, replaces=old)
         activity.record(actor, "key.rotated", old, successor=str(successor.pk), grace=grace)
     else:
+        _require_recent_sign_in(actor, [successor])
         value = _value(successor)
         if value is None:
             raise Conflict("The successor of this key cannot be decrypted")
@@ -211,6 +221,19 @@ def _insert(
     key.encryption_key_id, key.ciphertext = keyring().encrypt(token, key.binding)
     key.save(force_insert=True)
     return key, token
+
+
+def _require_recent_sign_in(actor: Actor, keys: Iterable[ApiKey]) -> None:
+    """Raise ReauthenticationRequired if the person at a browser may see values only after a more recent sign-in.
+
+    Not for keys that have none, nor for those that they have just made: they could make another.
+    """
+    minutes = settings.REVEAL_REAUTH_MINUTES
+    if not minutes or actor.key is not None or time.time() - actor.proved_at < minutes * 60:
+        return
+    since = timezone.now() - JUST_MADE
+    if any(key.is_active() and not (key.creator_id == actor.user.pk and key.created_at > since) for key in keys):
+        raise ReauthenticationRequired
 
 
 def _value(key: ApiKey) -> str | None:

@@ -18,6 +18,10 @@ class ServiceError(Exception):
         self.headers = headers or {}
         super().__init__(self.sentence)
 
+    def page_instead(self, request: Any) -> str | None:
+        """Where a browser is sent that asked for a page, if it is not shown `template`."""
+        return None
+
     def as_json(self) -> dict[str, Any]:
         """The body of the answer: `error`, `code` and, where there is more to say, `details`."""
         body: dict[str, Any] = {"error": self.sentence, "code": self.code}

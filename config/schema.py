@@ -38,7 +38,13 @@ INVALID = an_error(
     {"name": ["This field is required."]},
 )
 UNAUTHORIZED = an_error("No key, or one that is unknown or revoked.", "Invalid API key", "UNAUTHORIZED")
-FORBIDDEN = an_error("The role or the key does not allow it.", "Permission denied for this operation", "FORBIDDEN")
+FORBIDDEN = an_error(
+    "The role or the key does not allow it. With another code: the workspace is SUSPENDED, the team asks for a second "
+    "factor that the signed-in person does not have (SECOND_FACTOR_REQUIRED), or values of keys are shown only after a "
+    "more recent sign-in (REAUTHENTICATION_REQUIRED).",
+    "Permission denied for this operation",
+    "FORBIDDEN",
+)
 NOT_FOUND = an_error("Nothing there that the caller may see.", "API key not found", "NOT_FOUND")
 CONFLICT = an_error("It does not fit what is there.", "This does not fit what is there already", "CONFLICT")
 NOT_JSON = an_error("The body is not JSON.", "Send JSON, with Content-Type: application/json", "UNSUPPORTED_MEDIA_TYPE")

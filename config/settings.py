@@ -118,6 +118,7 @@ TEMPLATES = [
                 "config.context.site",
                 "accounts.context.settings_tabs",
                 "workspaces.context.switcher",
+                "workspaces.context.second_factor",
             ],
             "builtins": ["config.templatetags.keyhouse"],
         },
@@ -195,9 +196,11 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_CHANGE_EMAIL = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
+REVEAL_REAUTH_MINUTES = env.integer("REVEAL_REAUTH_MINUTES", 0)  # after a sign-in values are shown so long; 0: always
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Keyhouse"
+MFA_ALLOW_UNVERIFIED_EMAIL = not HAS_EMAIL  # without mail nobody can verify an address, but set up a second factor
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_PRODUCTION  # passkeys on http://localhost
 USERSESSIONS_TRACK_ACTIVITY = True
 LOGIN_URL = "account_login"

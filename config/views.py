@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django_htmx.http import HttpResponseClientRedirect
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from config import errors
@@ -14,9 +15,11 @@ from config.pages import page
 
 
 def error_answer(request: HttpRequest, error: errors.ServiceError) -> HttpResponse:
-    """The error as JSON under `/api/`, as a page elsewhere."""
+    """The error as JSON under `/api/`, elsewhere as a page, or as the way to the page that helps."""
     if request.path_info.startswith("/api/"):
         response: HttpResponse = JsonResponse(error.as_json(), status=error.status)
+    elif address := error.page_instead(request):
+        response = HttpResponseClientRedirect(address) if getattr(request, "htmx", False) else redirect(address)
     else:
         response = HttpResponse(_error_page(request, error), status=error.status)
     for name, value in error.headers.items():

@@ -92,6 +92,15 @@ def make_user(username: str, **fields: Any) -> User:
     return User.objects.create_user(username, password=None, **fields)
 
 
+def give_second_factor(user: User) -> str:
+    """Set up an app with codes for `user` and return its secret."""
+    from allauth.mfa.totp.internal import auth as totp
+
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(user, secret)
+    return secret
+
+
 def make_key(actor: Actor, name: str = "a key") -> Key:
     row, token = services.create_key(actor, name=name)
     return Key(token, row)

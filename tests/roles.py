@@ -3,6 +3,7 @@
     API, PAGES  "METHOD /path": the status for each of WHO; `{things}` in braces are filled in
     BODIES      what is sent with it
     PUBLIC      "METHOD /path": the status for who is signed out, and for who is signed in
+    WITHOUT_FACTOR  what members may still do without the second factor that the team asks for, and which of them
     FOREIGN     more places where an id is accepted, as ("METHOD /path", body); `{own_…}` are of the caller's team
     things()    makes one thing of each kind in a team
 
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 PEOPLE = ("stan", "vera", "edda", "adam", "olga")  # stranger, Viewer, Editor, Admin, Owner
+MEMBERS = PEOPLE[1:]
 KEYS = ("vera's key", "edda's key", "adam's key", "olga's key", "stan's key")
 ACTIVE = ("nobody", *PEOPLE, *KEYS)
 SUSPENDED = ("suspended edda", "suspended edda's key")

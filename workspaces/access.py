@@ -1,6 +1,6 @@
 """Who may do what: the roles, the rights of each, and the actor who asks. Nothing of it stands anywhere else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,8 @@ class Role(models.IntegerChoices):
 class Right(StrEnum):
     VIEW = "view"  # see the workspace, its members and what is in it
     OWN_ACCOUNT = "own_account"  # what is a person's own wherever they are: profile, switching, joining, a new team
-    USE_TEAMS = "use_teams"  # what a person does here in the browser and a key never does: leave, read the log
+    LEAVE = "leave"  # end one's own membership
+    USE_TEAMS = "use_teams"  # what a person does here in the browser and a key never does: read the log
     LIST_KEYS = "list_keys"  # names and prefixes of keys, without values
     EDIT = "edit"  # create, change, delete, stream, upload
     MANAGE_KEYS = "manage_keys"  # see values of, create, rotate and revoke keys
@@ -32,6 +33,7 @@ class Right(StrEnum):
 RIGHTS: dict[Right, tuple[Role, bool]] = {
     Right.VIEW: (Role.VIEWER, True),
     Right.OWN_ACCOUNT: (Role.VIEWER, False),
+    Right.LEAVE: (Role.VIEWER, False),
     Right.USE_TEAMS: (Role.VIEWER, False),
     Right.LIST_KEYS: (Role.EDITOR, True),
     Right.EDIT: (Role.EDITOR, True),
@@ -42,6 +44,8 @@ RIGHTS: dict[Right, tuple[Role, bool]] = {
 }
 # All that is left to the members of a workspace which the operator has suspended.
 RIGHTS_WHILE_SUSPENDED = {Right.OWN_ACCOUNT}
+# All that is left to a person without a second factor in a team that asks for one. Their keys go on.
+RIGHTS_WITHOUT_SECOND_FACTOR = {Right.OWN_ACCOUNT, Right.LEAVE}
 
 
 class Suspended(NotAllowed):
@@ -56,11 +60,27 @@ class Suspended(NotAllowed):
         super().__init__(f"This workspace is suspended: {reason}" if reason else "This workspace is suspended")
 
 
+class SecondFactorRequired(NotAllowed):
+    """The team asks its members for a second factor, and the person has none; the page says how to set one up."""
+
+    code = "SECOND_FACTOR_REQUIRED"
+    template = "workspaces/second_factor_required.html"
+
+    def __init__(self, actor: "Actor"):
+        self.workspace, self.user, self.role = actor.workspace, actor.user, actor.role
+        super().__init__("This team asks its members for a second factor; set one up in your profile to go on")
+
+    @property
+    def can_leave(self) -> bool:
+        return self.role < Role.OWNER
+
+
 @dataclass(slots=True)
 class Actor:
     """A person in one workspace, in the browser or through a key, as the first argument of every service.
 
-    `key` is the API key of the request (an `apikeys.models.ApiKey`) or None; `address` and `client` say where from.
+    `key` is the API key of the request (an `apikeys.models.ApiKey`) or None; `address` and `client` say where from;
+    `proved_at` is when the person last proved in this session who they are, in seconds since 1970, 0 where unknown.
     """
 
     user: Any
@@ -69,6 +89,8 @@ class Actor:
     key: Any = None
     address: str = ""
     client: str = ""
+    proved_at: float = 0.0
+    _has_second_factor: bool | None = field(default=None, repr=False, compare=False)  # None: not asked yet
 
     @property
     def key_id(self) -> Any:
@@ -79,13 +101,26 @@ class Actor:
         return self.role >= least_role and (also_by_key or self.key is None) and not self.is_held_back(right)
 
     def is_held_back(self, right: Right) -> bool:
-        """Is the workspace suspended, and `right` none of those that are left then?"""
+        """Is `right` withheld from whatever role, by a suspension or for want of a second factor?"""
+        return self._is_suspended_for(right) or self._wants_second_factor_for(right)
+
+    def _is_suspended_for(self, right: Right) -> bool:
         return self.workspace.suspended_at is not None and right not in RIGHTS_WHILE_SUSPENDED
 
+    def _wants_second_factor_for(self, right: Right) -> bool:
+        """One statement for each actor, and none for keys, nor where the workspace does not ask for a second factor."""
+        if self.key is not None or not self.workspace.requires_second_factor or right in RIGHTS_WITHOUT_SECOND_FACTOR:
+            return False
+        if self._has_second_factor is None:
+            self._has_second_factor = self.user.has_second_factor()
+        return not self._has_second_factor
+
     def require(self, right: Right) -> None:
-        """Raise Suspended or NotAllowed unless the actor has `right`."""
-        if self.is_held_back(right):
+        """Raise Suspended, SecondFactorRequired or NotAllowed unless the actor has `right`."""
+        if self._is_suspended_for(right):
             raise Suspended(self.workspace)
+        if self._wants_second_factor_for(right):
+            raise SecondFactorRequired(self)
         if not self.can(right):
             raise NotAllowed
 
@@ -114,3 +149,4 @@ class Actor:
         self.role = Role(membership.role) if self.key is None else min(Role(membership.role), Role.EDITOR)
         self.workspace.suspended_at = membership.workspace.suspended_at
         self.workspace.suspended_reason = membership.workspace.suspended_reason
+        self.workspace.requires_second_factor = membership.workspace.requires_second_factor

@@ -48,7 +48,10 @@ class WorkspaceAdmin(ReadOnlyAdmin):
     search_fields = ("slug", "name")
     ordering = ("slug",)
     actions = ("suspend", "restore")
-    fields = ("slug", "name", "kind", "created_at", "suspended_at", "suspended_reason", "deleted_at")
+    fields = (
+        *("slug", "name", "kind", "requires_second_factor"),
+        *("created_at", "suspended_at", "suspended_reason", "deleted_at"),
+    )
     readonly_fields = fields
 
     @admin.display(ordering="is_personal")

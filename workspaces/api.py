@@ -93,7 +93,7 @@ class Members(ApiView):
         responses=MemberListSerializer,
         examples=[
             answered("For an Admin", {"members": examples.MEMBERS, "invites": [examples.INVITATION]}),
-            answered("For others, and for a key", {"members": examples.MEMBERS, "invites": []}),
+            answered("For others, and for a key", {"members": examples.MEMBERS_FOR_OTHERS, "invites": []}),
         ],
         tags=MEMBERS,
     )
@@ -104,7 +104,8 @@ class Members(ApiView):
         invites: QuerySet | tuple = ()
         if actor.can(Right.MANAGE_MEMBERS):
             invites = invitations.open_invitations(actor)
-        return Response(MemberListSerializer({"members": members.listed(actor), "invites": invites}).data)
+        data = {"members": members.listed(actor), "invites": invites}
+        return Response(MemberListSerializer(data, context={"actor": actor}).data)
 
     @extend_schema(
         operation_id="inviteMember",
@@ -146,7 +147,8 @@ class Member(ApiView):
     @rate_limit("default")
     def patch(self, request: ApiRequest, user_id: UUID) -> Response:
         members.change_role(request.actor, user_id, **self.validated(RoleSerializer))
-        return Response(MemberSerializer(members.listed(request.actor).get(user=user_id)).data)
+        member = members.listed(request.actor).get(user=user_id)
+        return Response(MemberSerializer(member, context={"actor": request.actor}).data)
 
     @extend_schema(
         operation_id="removeMember",
@@ -159,7 +161,7 @@ class Member(ApiView):
         responses={204: None, 409: CONFLICT},
         tags=MEMBERS,
     )
-    @allow(Right.USE_TEAMS)
+    @allow(Right.LEAVE)
     @rate_limit("default")
     def delete(self, request: ApiRequest, user_id: UUID) -> Response:
         data = self.validated(RemovalSerializer) if request.META.get("CONTENT_LENGTH") not in (None, "", "0") else {}

@@ -2,7 +2,19 @@ from typing import Any
 
 from django.utils.functional import SimpleLazyObject
 
-from workspaces.models import Membership
+import accounts.second_factor
+from workspaces.models import Membership, Workspace
+
+
+def second_factor(request: Any) -> dict[str, Any]:
+    """The teams that close to the signed-in person once they give up the only second factor that they have."""
+    return {"teams_at_stake": SimpleLazyObject(lambda: _teams_at_stake(request.user))}
+
+
+def _teams_at_stake(user: Any) -> list[Any]:
+    if not user.is_authenticated or accounts.second_factor.of(user)[:2].count() > 1:
+        return []
+    return list(Workspace.objects.filter(memberships__user=user, requires_second_factor=True).order_by("slug"))
 
 
 def switcher(request: Any) -> dict[str, Any]:

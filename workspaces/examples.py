@@ -13,6 +13,7 @@ TEAM = {
     "fullName": "Acme Labs",
     "plan": "free",
     "region": "us",
+    "requiresSecondFactor": False,
     "role": "owner",
 }
 MEMBERS: list[dict[str, Any]] = [
@@ -24,6 +25,7 @@ MEMBERS: list[dict[str, Any]] = [
         "joinedAt": "2026-01-12T09:30:00Z",
         "lastSeenAt": "2026-03-02T14:05:00Z",
         "activeKeys": 2,
+        "hasSecondFactor": True,
     },
     {
         "userId": BOB,
@@ -33,8 +35,10 @@ MEMBERS: list[dict[str, Any]] = [
         "joinedAt": "2026-02-01T08:00:00Z",
         "lastSeenAt": None,
         "activeKeys": 1,
+        "hasSecondFactor": False,
     },
 ]
+MEMBERS_FOR_OTHERS = [member | {"hasSecondFactor": None} for member in MEMBERS]
 INVITATION: dict[str, Any] = {
     "id": INVITE,
     "email": "carol@example.org",

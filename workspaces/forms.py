@@ -27,6 +27,10 @@ class ConfirmForm(forms.Form):
     confirmation = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
 
+class SecondFactorForm(forms.Form):
+    required = forms.ChoiceField(choices=[("yes", "Yes"), ("no", "No")])
+
+
 class ActivityFilterForm(forms.Form):
     person = forms.CharField(required=False, max_length=32)
     kind = forms.ChoiceField(required=False, choices=[("", "Everything"), *activity.GROUPS.items()])

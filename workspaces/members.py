@@ -9,22 +9,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from config.errors import Conflict, Invalid, NotAllowed, NotFound
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
-from workspaces.models import Membership, Workspace
+from workspaces.models import Membership, MembershipQuerySet, Workspace
 from workspaces.signals import member_leaving, role_changed, team_ending
 
 # What higher apps tell of a member, as expressions on a membership; `apikeys` adds the number of active keys.
 facts: dict[str, Any] = {}
 
 
-def listed(actor: Actor) -> QuerySet[Membership]:
+def listed(actor: Actor) -> MembershipQuerySet:
     """The members of the actor's workspace, the Owner first, with what other apps know of them. One statement."""
     members = Membership.objects.filter(workspace=actor.workspace).select_related("user").annotate(**facts)
-    return members.order_by("-role", "user__username")
+    return members.with_second_factor().order_by("-role", "user__username")
 
 
 def may_manage(actor: Actor, role: int) -> bool:
@@ -61,9 +60,14 @@ def remove_member(actor: Actor, user_id: UUID, *, handovers: Mapping[UUID, UUID]
 
     `handovers` maps ids of keys to the Editors who take them over; all others are revoked. Raises NotAllowed,
     NotFound, Conflict for the Owner, Invalid for a handover that cannot be.
+
+    Leaving needs no second factor where the team asks for one; handing over on the way out, which shows who else is
+    there, does.
     """
     handovers = dict(handovers or {})
-    own, member, others = _lock(actor, user_id, *handovers.values())
+    is_only_leaving = user_id == actor.user.pk and not handovers
+    right = Right.LEAVE if is_only_leaving else Right.VIEW
+    own, member, others = _lock(actor, user_id, *handovers.values(), right=right)
     if member.role == Role.OWNER:
         raise Conflict("The Owner cannot leave; hand the team over or delete it")
     is_leaving = own.user_id == member.user_id
@@ -124,7 +128,9 @@ def delete_team(actor: Actor, *, confirmation: str) -> None:
     activity.record(actor, "team.deleted", actor.workspace, members=len(memberships))
 
 
-def _lock(actor: Actor, user_id: UUID, *others: UUID) -> tuple[Membership, Membership, dict[UUID, Membership]]:
+def _lock(
+    actor: Actor, user_id: UUID, *others: UUID, right: Right = Right.VIEW
+) -> tuple[Membership, Membership, dict[UUID, Membership]]:
     """The actor's, the member's and all memberships concerned as they are now, locked in the order of their ids."""
     rows = {
         m.user_id: m
@@ -135,7 +141,7 @@ def _lock(actor: Actor, user_id: UUID, *others: UUID) -> tuple[Membership, Membe
     }
     own, member = rows.get(actor.user.pk), rows.get(user_id)
     actor.become(own)
-    actor.require(Right.VIEW)
+    actor.require(right)
     assert own is not None
     if member is None:
         raise NotFound("Member not found")

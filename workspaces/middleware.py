@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
+from accounts.reauthentication import proved_at
 from config.address import client_address
 from config.clients import client_name
 from config.errors import NotFound
@@ -40,7 +41,12 @@ class ActorMiddleware:
         request.actor = request.actor_error = None
         try:
             request.actor = services.actor_in(
-                request.user, slug, address=client_address(request), client=client_name(request), is_visit=True
+                request.user,
+                slug,
+                address=client_address(request),
+                client=client_name(request),
+                proved_at=proved_at(request),
+                is_visit=True,
             )
         except NotFound as error:
             request.actor_error = error

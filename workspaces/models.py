@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts import second_factor
 from accounts.names import MAX_LENGTH, validate_name
 from config.redaction import refuse_keys
 from workspaces.access import Role
@@ -29,6 +30,7 @@ class Workspace(models.Model):
     name = models.CharField(max_length=100, validators=[refuse_keys])
     is_personal = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    requires_second_factor = models.BooleanField(default=False, db_default=False)  # of the members of a team
     suspended_at = models.DateTimeField(null=True, blank=True)
     suspended_reason = models.CharField(max_length=200, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -47,6 +49,18 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
             .select_related("workspace")
             .order_by(F("chosen_at").desc(nulls_last=True), "-workspace__is_personal", "workspace__slug")
         )
+
+    def with_second_factor(self) -> "MembershipQuerySet":
+        """With `has_second_factor`: has the person one?"""
+        return self.annotate(has_second_factor=Exists(second_factor.of(OuterRef("user"))))
+
+    def without_second_factor(self) -> "MembershipQuerySet":
+        return self.exclude(Exists(second_factor.of(OuterRef("user"))))
+
+    def not_held_back(self) -> "MembershipQuerySet":
+        """Those whose person may use the workspace in a session, as `Actor.is_held_back` says of one."""
+        is_let_in = Q(workspace__requires_second_factor=False) | Exists(second_factor.of(OuterRef("user")))
+        return self.filter(is_let_in, workspace__suspended_at=None)
 
     def not_seen_lately(self) -> "MembershipQuerySet":
         """Those whose person was not seen for a quarter of an hour, by the database's clock."""

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from accounts.serializers import TeamSerializer
 from config.serializers import StrictSerializer, StringField
-from workspaces.access import Role
+from workspaces.access import Right, Role
 from workspaces.models import Activity, Invitation, Membership
 
 ROLES = [role.label.lower() for role in Role]
@@ -44,10 +44,14 @@ class MemberSerializer(serializers.ModelSerializer):
     joinedAt = serializers.DateTimeField(source="joined_at")
     lastSeenAt = serializers.DateTimeField(source="seen_at", allow_null=True, help_text="In the browser, about.")
     activeKeys = serializers.IntegerField(source="active_keys")
+    hasSecondFactor = serializers.SerializerMethodField(help_text="For Admins and the Owner; null for others.")
 
     class Meta:
         model = Membership
-        fields = ("userId", "username", "name", "role", "joinedAt", "lastSeenAt", "activeKeys")
+        fields = ("userId", "username", "name", "role", "joinedAt", "lastSeenAt", "activeKeys", "hasSecondFactor")
+
+    def get_hasSecondFactor(self, member: Any) -> bool | None:
+        return member.has_second_factor if self.context["actor"].can(Right.MANAGE_MEMBERS) else None
 
 
 class InviteSerializer(serializers.ModelSerializer):

@@ -56,6 +56,27 @@ def rename_team(actor: Actor, *, slug: str, name: str) -> None:
     activity.record(actor, "team.renamed", actor.workspace, before=before, after=slug, name=name)
 
 
+@transaction.atomic
+def require_second_factor(actor: Actor, *, is_required: bool) -> None:
+    """Let nobody use the team in a session who has no second factor, or let everybody again. Twice is once.
+
+    Keys go on either way. Raises NotAllowed, Conflict for a personal workspace or an Owner without a second factor, who
+    would lock themselves out.
+    """
+    actor.require_still(Right.MANAGE_TEAM)
+    if actor.workspace.is_personal:
+        raise Conflict("Only a team can ask for a second factor; your own is set up in your profile")
+    if is_required and not actor.user.has_second_factor():
+        raise Conflict("Set up a second factor for yourself first, or you would lock yourself out")
+    changed = Workspace.objects.filter(pk=actor.workspace.pk, requires_second_factor=not is_required).update(
+        requires_second_factor=is_required
+    )
+    if changed:
+        actor.workspace.requires_second_factor = is_required
+        kind = "team.second_factor_required" if is_required else "team.second_factor_optional"
+        activity.record(actor, kind, actor.workspace)
+
+
 def clean_slug(slug: str) -> str:
     """`slug` if a team may be called so. Raises Invalid."""
     slug = slug.strip().lower()
@@ -104,7 +125,15 @@ def restore(operator: Any, workspace: Workspace, *, address: str = "", client: s
     return bool(changed)
 
 
-def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = "", is_visit: bool = False) -> Actor:
+def actor_in(
+    user: Any,
+    slug: str | None,
+    *,
+    address: str = "",
+    client: str = "",
+    proved_at: float = 0.0,
+    is_visit: bool = False,
+) -> Actor:
     """`user` in the workspace called `slug`, else in the one they chose last. Raises NotFound where they are none.
 
     A visit, which is what a browser makes, is noted: the list of members says when each was last seen.
@@ -117,7 +146,8 @@ def actor_in(user: Any, slug: str | None, *, address: str = "", client: str = ""
         raise NotFound("Workspace not found")
     if is_visit and not membership.is_seen_lately:
         Membership.objects.filter(pk=membership.pk).not_seen_lately().update(seen_at=Now())
-    return Actor(user, membership.workspace, Role(membership.role), address=address, client=client)
+    role = Role(membership.role)
+    return Actor(user, membership.workspace, role, address=address, client=client, proved_at=proved_at)
 
 
 def choose_workspace(actor: Actor) -> None:

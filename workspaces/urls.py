@@ -21,6 +21,7 @@ page_urls = [
     path("settings/switch", views.switch, name="workspace-switch"),
     path("settings/teams/create", views.team_create, name="team-create"),
     path("settings/teams/rename", views.team_rename, name="team-rename"),
+    path("settings/teams/second-factor", views.team_second_factor, name="team-second-factor"),
     path("settings/teams/delete", views.team_delete, name="team-delete"),
     path("settings/teams/invite", views.member_invite, name="member-invite"),
     path("settings/teams/invites/<uuid:invite_id>/resend", views.invite_resend, name="invite-resend"),

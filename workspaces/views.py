@@ -27,7 +27,7 @@ from config.pages import PageRequest, page
 from config.ratelimit import count
 from workspaces import activity, invitations, links, members, services
 from workspaces.access import Actor, Right, Role
-from workspaces.forms import ActivityFilterForm, ConfirmForm, InviteForm, RoleForm, TeamForm
+from workspaces.forms import ActivityFilterForm, ConfirmForm, InviteForm, RoleForm, SecondFactorForm, TeamForm
 from workspaces.models import Membership
 
 MEMBERS_PER_PAGE = 100
@@ -128,19 +128,20 @@ def member_role(request: PageRequest, user_id: UUID) -> HttpResponse:
     return render(request, "workspaces/role.html", context, status=400 if form.errors else 200)
 
 
-@page(Right.USE_TEAMS, "GET", "POST")
+@page(Right.LEAVE, "GET", "POST")
 def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
     """Remove a member, or leave: asks what becomes of each key that they made here."""
-    actor, membership = request.actor, find_member(request.actor, user_id)
-    is_self = membership.user_id == actor.user.pk
+    actor, is_self = request.actor, user_id == request.actor.user.pk
+    if not is_self:
+        actor.require(Right.VIEW)
+    membership = find_member(actor, user_id)
     if not is_self and not members.may_manage(actor, membership.role):
         actor.require(Right.MANAGE_TEAM)
     keys = list(actor.workspace.api_keys.active().filter(creator=membership.user).newest_first())
-    takers = [
-        (str(m.user_id), m.user.username)
-        for m in members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
-        if m.pk != membership.pk
-    ]
+    takers = []
+    if actor.can(Right.VIEW):  # without the second factor that the team asks for one may leave, and sees nobody
+        editors = members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
+        takers = [(str(m.user_id), m.user.username) for m in editors if m.pk != membership.pk]
     form = django_forms.Form(request.POST or None)
     for key in keys:
         form.fields[f"key-{key.pk}"] = django_forms.ChoiceField(
@@ -170,6 +171,26 @@ def team_rename(request: PageRequest) -> HttpResponse:
             messages.success(request, "The team has its new name.")
             return redirect(address(actor, "teams"))
     return render(request, "workspaces/rename.html", {"tab": "teams", "form": form}, status=400 if form.errors else 200)
+
+
+@page(Right.MANAGE_TEAM, "GET", "POST")
+def team_second_factor(request: PageRequest) -> HttpResponse:
+    """Say what asking for a second factor does, to whom, and switch it on or off."""
+    actor = request.actor
+    form = SecondFactorForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        is_required = form.cleaned_data["required"] == "yes"
+        if attempt(form, lambda: services.require_second_factor(actor, is_required=is_required) or True):
+            now = "asks its members for a second factor now" if is_required else "asks for no second factor any more"
+            messages.success(request, f"{actor.workspace.name} {now}.")
+            return redirect(address(actor, "teams"))
+    context = {
+        "tab": "teams",
+        "form": form,
+        "has_own": actor.user.has_second_factor(),
+        "without_count": actor.workspace.memberships.without_second_factor().count(),
+    }
+    return render(request, "workspaces/second_factor.html", context, status=400 if form.errors else 200)
 
 
 @page(Right.MANAGE_TEAM, "GET", "POST")

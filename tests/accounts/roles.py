@@ -1,6 +1,6 @@
 """Who may do what with accounts. See tests/roles.py."""
 
-from tests.roles import api, page
+from tests.roles import MEMBERS, api, page
 
 API = {"GET /api/account/summary": api("viewer", keys="viewer")}
 PAGES = {
@@ -8,6 +8,7 @@ PAGES = {
     "GET /settings?tab=profile": page("viewer", suspended=200),
     "POST /settings?tab=profile": page("viewer", 302, suspended=302),
 }
+WITHOUT_FACTOR = {"GET /settings?tab=profile": MEMBERS, "POST /settings?tab=profile": MEMBERS}
 BODIES = {"POST /settings?tab=profile": {"name": "Somebody"}}
 # django-allauth's: what it asks of whom is its own matter, but signed out one comes to these only.
 PUBLIC = {

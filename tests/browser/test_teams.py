@@ -134,6 +134,7 @@ def test_the_pages_of_a_team_are_good_in_the_dark_and_on_a_phone(person, look):
         "/settings?tab=teams",
         "/settings/teams/invite?",
         "/settings/teams/rename?",
+        "/settings/teams/second-factor?",
         "/settings/teams/delete?",
         "/settings?tab=activity",
         "/settings?tab=endpoints",

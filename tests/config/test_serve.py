@@ -154,6 +154,8 @@ def test_another_database_can_be_named(new_server, tmp_path):
         ("PORT", "http", "PORT='http' is not a whole number from 1 to 65535"),
         ("PORT", "65536", "PORT='65536' is not a whole number"),
         ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY='0' is not a whole number from 1"),
+        ("REVEAL_REAUTH_MINUTES", "1.5", "REVEAL_REAUTH_MINUTES='1.5' is not a whole number from 0"),
+        ("REVEAL_REAUTH_MINUTES", "-1", "REVEAL_REAUTH_MINUTES='-1' is not a whole number from 0"),
         ("USAGE_FLUSH_SECONDS", "often", "USAGE_FLUSH_SECONDS='often' is not a number of seconds"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL must name a Redis server"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL must name a PostgreSQL server"),

@@ -19,10 +19,11 @@ from config import checks
 from tests.accounts import roles as accounts
 from tests.apikeys import roles as apikeys
 from tests.config import roles as config
-from tests.conftest import actor_of, assert_error, make_key
-from tests.roles import ACTIVE, KEYS, PEOPLE, SUSPENDED, WHO, Team
+from tests.conftest import actor_of, assert_error, give_second_factor, make_key
+from tests.roles import ACTIVE, KEYS, MEMBERS, PEOPLE, SUSPENDED, WHO, Team
 from tests.training import roles as training
 from tests.workspaces import roles as workspaces
+from workspaces.access import Role
 from workspaces.models import Workspace
 from workspaces.services import create_team, suspend
 
@@ -112,16 +113,20 @@ def each_cell(team, rows, active=ACTIVE):
         with transaction.atomic():
             if callers is SUSPENDED:
                 suspend(None, team.workspace, reason="unpaid")
-            before = state()
-            for what in rows:
-                path, body = fill(what, team.ids), fill(BODIES.get(what), team.ids)
-                for who in callers:
-                    with transaction.atomic():
-                        answer = ask(team, who, path, body, "acme")
-                        refused = answer.status_code >= 400 or goes_to_sign_in(answer)
-                        yield what, who, answer, refused and state() != before
-                        transaction.set_rollback(True)
+            yield from asked_by(team, rows, callers)
             transaction.set_rollback(True)
+
+
+def asked_by(team, rows, callers):
+    before = state()
+    for what in rows:
+        path, body = fill(what, team.ids), fill(BODIES.get(what), team.ids)
+        for who in callers:
+            with transaction.atomic():
+                answer = ask(team, who, path, body, "acme")
+                refused = answer.status_code >= 400 or goes_to_sign_in(answer)
+                yield what, who, answer, refused and state() != before
+                transaction.set_rollback(True)
 
 
 def goes_to_sign_in(answer):
@@ -160,6 +165,34 @@ def test_each_caller_of_a_page_gets_what_the_table_says(acme, app):
             wrong.append(f"{what} by {who}: {answer.status_code} instead of {expected}")
         if goes_to_sign_in(answer) != (who.removeprefix("suspended ") not in PEOPLE):
             wrong.append(f"{what} by {who}: was sent to {answer.headers.get('Location')}")
+        if has_changed:
+            wrong.append(f"{what} by {who}: refused, and something changed")
+    assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.parametrize("has_factor", [False, True], ids=["without", "with"])
+@pytest.mark.parametrize("app", TABLES)
+def test_a_team_that_asks_for_a_second_factor_is_closed_to_sessions_of_who_has_none(acme, app, has_factor):
+    """At each door, whatever the role; keys, and those who have one, get what the tables say."""
+    table, wrong = TABLES[app], []
+    rows, still_open = getattr(table, "API", {}) | getattr(table, "PAGES", {}), getattr(table, "WITHOUT_FACTOR", {})
+    Workspace.objects.filter(pk=acme.workspace.pk).update(requires_second_factor=True)
+    sender = acme.workspace.memberships.exclude(user__in=[acme.callers[name] for name in MEMBERS]).get(role=Role.ADMIN)
+    give_second_factor(sender.user)  # else the invitation would be worth nothing
+    acme.workspace.invitations.update(invited_by=sender.user)
+    if has_factor:
+        for name in MEMBERS:
+            give_second_factor(acme.callers[name])
+    for what, who, answer, has_changed in asked_by(acme, rows, (*MEMBERS, *(() if has_factor else KEYS))):
+        expected = rows[what][WHO.index(who)]
+        needs_none = who in KEYS or who in still_open.get(what, ()) or expected == 401 or len(set(rows[what])) == 1
+        is_walled = not has_factor and not needs_none
+        if answer.status_code != (403 if is_walled else expected):
+            wrong.append(f"{what} by {who}: {answer.status_code}")
+        if is_walled and (b"SECOND_FACTOR_REQUIRED" if " /api/" in what else b"Set up a second factor") not in (
+            b"" if answer.streaming else answer.content
+        ):
+            wrong.append(f"{what} by {who}: does not say why")
         if has_changed:
             wrong.append(f"{what} by {who}: refused, and something changed")
     assert wrong == [], "\n".join(wrong)

@@ -1,7 +1,7 @@
 """Who may do what with teams, members, invitations and the log. See tests/roles.py."""
 
 from tests.conftest import actor_of, make_key, make_user
-from tests.roles import Team, api, page
+from tests.roles import MEMBERS, Team, api, page
 from workspaces import invitations
 from workspaces.access import Role
 from workspaces.models import Membership
@@ -30,6 +30,8 @@ PAGES = {
     "POST /settings/teams/create": page("viewer", 302, suspended=302),
     "GET /settings/teams/rename": page("owner"),
     "POST /settings/teams/rename": page("owner", 302),
+    "GET /settings/teams/second-factor": page("owner"),
+    "POST /settings/teams/second-factor": page("owner", 302),
     "GET /settings/teams/delete": page("owner"),
     "POST /settings/teams/delete": page("owner", 302),
     "GET /settings/teams/invite": page("admin"),
@@ -49,6 +51,18 @@ PAGES = {
     "GET /settings/teams/members/{member}/transfer": page("owner"),
     "POST /settings/teams/members/{member}/transfer": page("owner", 302),
 }
+WITHOUT_FACTOR = {
+    "GET /api/teams": MEMBERS,
+    "POST /api/teams/create": MEMBERS,
+    "GET /api/invites/info?token={token}": MEMBERS,
+    "POST /api/invites/accept": MEMBERS,
+    "DELETE /api/members/{editor}": ("edda",),  # who leaves
+    "POST /settings/switch": MEMBERS,
+    "GET /settings/teams/create": MEMBERS,
+    "POST /settings/teams/create": MEMBERS,
+    "GET /settings/teams/members/{editor}/remove": ("edda",),
+    "POST /settings/teams/members/{editor}/remove": ("edda",),
+}
 PUBLIC = {
     "GET /invites/{token}": (302, 302),  # to its page, which this session may open then
     "GET /invites/{invite}": (404, 404),  # the id alone opens nothing
@@ -63,6 +77,7 @@ BODIES = {
     "POST /api/invites/accept": {"token": "{token}"},
     "POST /settings/teams/create": {"name": "Brand new", "slug": "brand-new"},
     "POST /settings/teams/rename": {"name": "Renamed", "slug": "{team}"},
+    "POST /settings/teams/second-factor": {"required": "no"},
     "POST /settings/teams/delete": {"confirmation": "{team}"},
     "POST /settings/teams/invite": {"email": "y@example.org", "role": "1"},
     "POST /settings/teams/members/{member}/role": {"role": "1"},

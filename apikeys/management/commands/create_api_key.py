@@ -28,6 +28,11 @@ class Command(BaseCommand):
             raise CommandError(
                 f"The key would not work: {member.user if not member.user.is_active else place} is suspended."
             )
+        if place.requires_second_factor and not member.user.has_second_factor():
+            raise CommandError(
+                f"{workspace} asks its members for a second factor, and {member.user} has none; name somebody else "
+                "with --creator."
+            )
         try:
             key, token = services.create_key(
                 Actor(member.user, place, Role(member.role), client="create_api_key"), name=name
