@@ -37,7 +37,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_client_ip(self, request: Any) -> str:
         address = client_address(request)
-        return "0.0.0.0" if address == UNKNOWN else address  # nosec B104 # noqa: S104 (no address; it goes in a column of addresses)
+        return "0.0.0.0" if address == UNKNOWN else address  # noqa: S104 (no address; it goes in a column of addresses)
 
     def respond_user_inactive(self, request: Any, user: Any) -> HttpResponse:
         """Say why to who gave the right password; in this answer only, no address or session tells it again."""
