@@ -122,7 +122,7 @@ def configure(settings: dict[str, Any]) -> None:
     were made elsewhere, where a logger gives them to handlers.
     """
     logging.setLogRecordFactory(Record)
-    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
+    logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign, assignment]
     logging.config.dictConfig(settings)
     logging.captureWarnings(True)
 
