@@ -11,7 +11,7 @@ from django.db.models import F
 from apikeys import endpoints, leaks
 from apikeys.models import ApiKey, Decoy, Endpoint
 from config import checks
-from tests.conftest import actor_of, make_key, make_user
+from tests.conftest import actor_of, give_second_factor, make_key, make_user
 from workspaces import invitations
 from workspaces.access import Right, Role
 from workspaces.models import Activity, Invitation, Membership, Workspace
@@ -22,6 +22,7 @@ FORMS = {
     "settings/switch": ("settings?tab=teams&?", {}),
     "settings/teams/create": ("settings/teams/create??", {"name": "New", "slug": "brand-new"}),
     "settings/teams/rename": ("settings/teams/rename??", {"name": "Renamed", "slug": "renamed"}),
+    "settings/teams/second-factor": ("settings/teams/second-factor??", {"required": "yes"}),
     "settings/teams/delete": ("settings/teams/delete??", {"confirmation": "acme"}),
     "settings/teams/invite": ("settings/teams/invite??", {"email": "new@example.org", "role": 1}),
     "settings/teams/invites/<uuid:invite_id>/resend": ("settings?tab=teams&?", {}),
@@ -53,6 +54,7 @@ FREE = {"settings/switch", "settings/teams/create"}  # they change no workspace 
 @pytest.fixture
 def two(olga, team):
     """Two teams of olga's with one of everything in each, so that nothing but the address tells them apart."""
+    give_second_factor(olga)  # without one she may not ask it of others
     other = create_team(actor_of(olga), slug="other-team", name="Other")
     member = make_user("member")
     ids = {}
