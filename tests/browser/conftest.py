@@ -26,7 +26,7 @@ NUMBERS = itertools.count(1)  # of browsers; fewer than 256 in a run
 SHOTS = ROOT / "build" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright's event loop is in this thread, where Django then allows no query
 def chromium():
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")

@@ -45,6 +45,9 @@ class Client:
         self.folder.mkdir()
         told = self.run("-c", "import torch, ultralytics; print(ultralytics.__version__, torch.__version__)").split()
         self.version, self.torch = told[-2:]
+        # It would take the repository that it is installed in for its user's own, and write there.
+        folders = {name: str(folder / name[:-4]) for name in ("runs_dir", "weights_dir", "datasets_dir")}
+        self.run("-c", f"from ultralytics import settings; settings.update({folders!r})")
         self.data = draw_data(folder / "data")
 
     @property
