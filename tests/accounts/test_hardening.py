@@ -2,11 +2,13 @@
 
 import json
 import logging
+import re
 import time
 from datetime import timedelta
 from io import StringIO
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.password_validation import validate_password
@@ -29,8 +31,9 @@ def asks_each_time(monkeypatch):
 @pytest.fixture
 def sign_in(browser):
     def enter(user, password=PASSWORD):
-        user.set_password(PASSWORD)
-        user.save()
+        if not user.has_usable_password():
+            user.set_password(PASSWORD)
+            user.save()
         someone = browser()
         someone.answer = someone.send("POST", "/accounts/login/", {"login": user.username, "password": password})
         return someone
@@ -158,3 +161,105 @@ def test_what_somebody_may_not_do_is_logged_in_pages_and_in_the_api(browser, cal
     }
     assert {line["user"] for line in refused} <= {str(vera.pk), str(edda_key.row.creator_id)}
     assert all(line["why"] for line in refused)
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    ("password", "is_good"),
+    [
+        ("short one", False),
+        ("qwertyuiop", False),  # among the 20,000 that Django knows from breaches
+        ("1234567890", False),
+        ("just lower case", True),
+        ("  spaces around it  ", True),
+        ("ünï çödé 日本語 🔑🔑", True),
+        ("long " * 40, True),
+    ],
+)
+def test_passwords_are_long_and_not_well_known_and_otherwise_free(sign_in, browser, edda, password, is_good):
+    someone = sign_in(edda)
+    fields = {"oldpassword": PASSWORD, "password1": password, "password2": password}
+    changed = someone.send("POST", "/accounts/password/change/", fields)
+    assert (changed.status_code == 302) == is_good
+    edda.refresh_from_db()
+    assert edda.check_password(password) == is_good, "exactly as it was typed"
+    stranger = browser()
+    entered = stranger.send("POST", "/accounts/login/", {"login": "edda", "password": password})
+    assert (entered.status_code == 302) == is_good
+    if is_good and password != password.strip():
+        trimmed = browser().send("POST", "/accounts/login/", {"login": "edda", "password": password.strip()})
+        assert trimmed.status_code == 200, "nothing is cut off"
+    assert edda.password.startswith("pbkdf2_sha256$")
+    assert int(edda.password.split("$")[1]) >= 600_000, "iterations, OWASP's password storage cheat sheet"
+
+
+def test_a_password_is_changed_by_who_knows_the_old_one_and_ends_other_sessions(sign_in, edda):
+    here, there = sign_in(edda), sign_in(edda)
+    new = {"password1": "a new long phrase", "password2": "a new long phrase"}
+    assert here.send("POST", "/accounts/password/change/", new | {"oldpassword": "not it, sorry"}).status_code == 200
+    before = here.session.session_key
+    assert here.send("POST", "/accounts/password/change/", new | {"oldpassword": PASSWORD}).status_code == 302
+    assert is_in(here)
+    assert here.session.session_key != before
+    assert not is_in(there)
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/signup/"])
+def test_fields_for_passwords_hide_them_and_let_password_managers_in(browser, db, path):
+    page = browser().get(path).content.decode()
+    fields = re.findall(r"<input[^>]*name=\"password1?\"[^>]*>", page)
+    assert fields
+    for field in fields:
+        assert 'type="password"' in field
+        assert re.search(r'autocomplete="(current|new)-password"', field)
+        assert "onpaste" not in field
+
+
+# Second factors
+
+
+def code_of(when=0):
+    return format_hotp_value(hotp_value(TOTP_SECRET, list(yield_hotp_counters_from_time())[when]))
+
+
+def test_a_code_opens_once_and_a_recovery_code_too(sign_in, edda):
+    TOTP.activate(edda, TOTP_SECRET)
+    recovery = RecoveryCodes.activate(edda).get_unused_codes()
+    code = code_of()
+    first, second = sign_in(edda), sign_in(edda)
+    first.send("POST", "/accounts/2fa/authenticate/", {"code": code})
+    second.send("POST", "/accounts/2fa/authenticate/", {"code": code})
+    assert is_in(first)
+    assert not is_in(second)
+    third, fourth = sign_in(edda), sign_in(edda)
+    third.send("POST", "/accounts/2fa/authenticate/", {"code": recovery[0]})
+    fourth.send("POST", "/accounts/2fa/authenticate/", {"code": recovery[0]})
+    assert is_in(third)
+    assert not is_in(fourth)
+    assert len(set(recovery)) == 10
+    assert min(map(len, recovery)) >= 8
+
+
+# Sessions
+
+
+def test_a_sign_in_makes_a_new_session_of_165_bits(sign_in, browser, edda):
+    before = browser(edda).session.session_key
+    keys = [sign_in(edda).session.session_key for _ in range(5)]
+    assert len({before, *keys}) == 6
+    assert all(re.fullmatch("[a-z0-9]{32}", key) for key in keys)  # 32 of 36 letters, by `secrets`
+
+
+def test_people_see_and_end_their_sessions_and_each_page_has_a_way_out(sign_in, edda):
+    here, there = sign_in(edda), sign_in(edda)
+    assert is_in(here)
+    assert is_in(there)
+    page = here.get("/accounts/sessions/").content.decode()
+    assert page.count("127.0.0.1") >= 2
+    for path in (PAGE, "/accounts/sessions/", "/settings?tab=profile", "/"):
+        assert 'action="/accounts/logout/"' in here.get(path, follow=True).content.decode(), path
+    here.send("POST", "/accounts/sessions/", {})
+    assert is_in(here)
+    assert not is_in(there)
