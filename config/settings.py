@@ -209,6 +209,7 @@ LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 
 # Cookies, headers
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_NAME = "keyhouse_session"
 SESSION_COOKIE_AGE = env.integer("SESSION_DAYS", 14, 1, 3650) * 24 * 60 * 60
 SESSION_IDLE_HOURS = env.integer("SESSION_IDLE_HOURS", 72, 0, 24 * 3650)  # without a request; 0: however long
