@@ -5,6 +5,7 @@ process of pytest-xdist has a folder of its own in it, and so a PostgreSQL of it
 """
 
 import os
+import signal
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,3 +16,5 @@ for name in ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "API_KEY_ENCRYPTION_KEYS", 
 os.environ["DATA_DIR"] = str(DATA_DIR)
 os.environ["USAGE_FLUSH_SECONDS"] = "0"  # tests write statistics when they want to
 (DATA_DIR / "static").mkdir(parents=True, exist_ok=True)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else all that tests start would ignore Ctrl-C as it does

@@ -4,7 +4,6 @@ import io
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 
 import psycopg
 import pytest
@@ -196,13 +195,8 @@ def test_beside_a_running_server_no_request_fails_and_ctrl_c_only_pauses_it(new_
                 command, cwd=ROOT, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             wait_for(lambda: count("encryption_key_id = 'new'") >= 100 or first.poll() is not None, 60)
-            for _ in range(6):  # on a busy machine psycopg may give up cancelling; somebody would press again
-                first.send_signal(signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    _, said = first.communicate(timeout=15)
-                    break
-            else:
-                first.kill()
+            first.send_signal(signal.SIGINT)
+            _, said = first.communicate(timeout=60)
         assert first.returncode == 1, "stopped in the middle"
         assert "Start it again to go on" in said
         assert "Traceback" not in said
