@@ -48,7 +48,8 @@ def page(right: Any, *methods: str) -> Callable:
                 add_never_cache_headers(response)  # no-store among others: the pages are personal
             return response
 
-        view_of_page: Any = allow(right)(require_http_methods(list(methods))(guarded))
+        answered = [*methods, "HEAD"] if "GET" in methods else list(methods)  # RFC 9110, section 9.1
+        view_of_page: Any = allow(right)(require_http_methods(answered)(guarded))
         view_of_page.page_methods = methods
         return view_of_page
 

@@ -66,6 +66,14 @@ def test_the_document_is_the_same_at_both_addresses_with_and_without_a_key(targe
     assert documents[0]["openapi"].startswith("3.1")
 
 
+def test_the_document_travels_small_and_only_when_it_is_new(target):
+    first = httpx.get(f"{target.url}/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert (first.headers["Content-Type"], first.headers["Content-Encoding"]) == ("application/json", "gzip")
+    assert int(first.headers["Content-Length"]) < len(first.content) / 5
+    again = httpx.get(f"{target.url}/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
 def test_every_operation_has_a_summary_error_answers_and_examples():
     document = openapi()
     for path, methods in document["paths"].items():

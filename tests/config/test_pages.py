@@ -48,6 +48,13 @@ def test_cards_say_what_state_a_key_is_in(browser, edda, states):
     assert "Still being tried" in ended
 
 
+def test_a_page_answers_head_as_it_answers_get_without_the_page(browser, edda, states):
+    for path in ("/", KEYS, "/acme"):
+        head, get = (browser(edda).generic(method, path) for method in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (get.status_code, b"")
+    assert browser(edda).generic("HEAD", f"/settings/api-keys/{states['plain'].id}/nothing").status_code == 404
+
+
 def test_pages_with_values_are_kept_by_no_cache(browser, edda, states):
     for path in (KEYS, f"/settings/api-keys/{states['plain'].id}?workspace=acme"):
         assert "no-store" in browser(edda).get(path)["Cache-Control"]
