@@ -22,8 +22,7 @@ def assert_ended_at(requests, moment):
     """Requests were accepted before, and none that started after `moment` was."""
     before = [r for r in requests if r[1] < moment]
     after = [r for r in requests if r[0] > moment]
-    assert len([r for r in before if r[2] == 200]) > 20
-    assert len(after) > 20
+    assert any(r[2] == 200 for r in before)
     assert {r[2] for r in after} == {401}, [r for r in after if r[2] != 401][:3]
 
 
