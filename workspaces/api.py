@@ -79,8 +79,7 @@ class NewTeam(ApiView):
     @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def post(self, request: ApiRequest) -> Response:
-        data = self.validated(NewTeamSerializer)
-        team = services.create_team(request.actor, slug=data["username"], name=data["name"])
+        team = services.create_team(request.actor, **self.validated(NewTeamSerializer))
         membership = Membership.objects.select_related("workspace").get(workspace=team, user=request.actor.user)
         return Response(TeamSerializer(membership).data, status=201)
 
@@ -164,7 +163,7 @@ class Member(ApiView):
     @allow(Right.LEAVE)
     @rate_limit("default")
     def delete(self, request: ApiRequest, user_id: UUID) -> Response:
-        data = self.validated(RemovalSerializer) if request.META.get("CONTENT_LENGTH") not in (None, "", "0") else {}
+        data = self.validated(RemovalSerializer) if self.has_body() else {}
         members.remove_member(request.actor, user_id, **data)
         return Response(status=204)
 

@@ -155,6 +155,6 @@ def _takers(leaving: Membership, handovers: Mapping[UUID, UUID], members: Mappin
         taker = members.get(user_id)
         if taker is None or taker.role < Role.EDITOR or not taker.user.is_active or taker.pk == leaving.pk:
             problem = "A key can only be handed over to another Editor, Admin or the Owner of the team."
-            raise Invalid(problem, details={"keys": [problem]})
+            raise Invalid(problem, details={"handOver": [problem]})
         takers[thing] = taker.user
     return takers

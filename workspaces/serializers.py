@@ -32,7 +32,9 @@ class TeamListSerializer(serializers.Serializer):
 
 
 class NewTeamSerializer(StrictSerializer):
-    username = StringField(max_length=32, help_text="The URL name: 4 to 32 of a-z, 0-9 and hyphens, nobody else's.")
+    username = StringField(
+        source="slug", max_length=32, help_text="The URL name: 4 to 32 of a-z, 0-9 and hyphens, nobody else's."
+    )
     name = StringField(max_length=100)
 
 

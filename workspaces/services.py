@@ -83,7 +83,7 @@ def clean_slug(slug: str) -> str:
     try:
         names.validate_name(slug)
     except ValidationError as error:
-        raise Invalid(f"slug: {error.messages[0]}", details={"slug": error.messages}) from None
+        raise Invalid(f"username: {error.messages[0]}", details={"username": error.messages}) from None
     return slug
 
 
