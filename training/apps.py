@@ -8,6 +8,8 @@ class TrainingConfig(AppConfig):
         from apikeys import views as key_views
         from config import metrics
         from training import receivers
+        from workspaces import members
 
         key_views.uses.append(receivers.runs_of_keys)
+        members.work.append(receivers.running_with_keys)
         metrics.collectors.append(receivers.collect)

@@ -139,7 +139,7 @@ def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
         actor.require(Right.MANAGE_TEAM)
     keys = list(actor.workspace.api_keys.active().filter(creator=membership.user).newest_first())
     takers = []
-    if actor.can(Right.VIEW):  # without the second factor that the team asks for one may leave, and sees nobody
+    if not is_self or actor.can(Right.MANAGE_KEYS):  # else one may leave, but what one's keys may is not for others
         editors = members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
         takers = [(str(m.user_id), m.user.username) for m in editors if m.pk != membership.pk]
     form = django_forms.Form(request.POST or None)
@@ -151,13 +151,17 @@ def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
         )
     if request.method == "POST" and form.is_valid():
         chosen = {UUID(name.removeprefix("key-")): UUID(to) for name, to in form.cleaned_data.items() if to}
-        members.remove_member(actor, user_id, handovers=chosen)
-        if is_self:
-            messages.success(request, f"You have left {actor.workspace.name}.")
-            return redirect("accounts:settings")
-        messages.success(request, f"{membership.user.username} is no longer in the team.")
-        return redirect(address(actor, "teams"))
-    rows = [{"key": key, "field": form[f"key-{key.pk}"]} for key in keys]
+        if attempt(form, lambda: members.remove_member(actor, user_id, handovers=chosen) or True):
+            if is_self:
+                messages.success(request, f"You have left {actor.workspace.name}.")
+                return redirect("accounts:settings")
+            messages.success(request, f"{membership.user.username} is no longer in the team.")
+            return redirect(address(actor, "teams"))
+    going_on = [find(actor, [key.pk for key in keys]) for find in members.work] if actor.can(Right.VIEW) else []
+    rows = [
+        {"key": key, "field": form[f"key-{key.pk}"], "work": [found[key.pk] for found in going_on if key.pk in found]}
+        for key in keys
+    ]
     context = {"tab": "teams", "form": form, "membership": membership, "rows": rows, "is_self": is_self}
     return render(request, "workspaces/remove.html", context, status=400 if form.errors else 200)
 

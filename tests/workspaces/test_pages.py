@@ -1,6 +1,13 @@
 """Pages of teams, and what they do through the same services. Who gets in is in roles.py."""
 
-from tests.conftest import actor_of, make_user
+import re
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from tests.conftest import actor_of, make_key, make_user
+from tests.training.stream import event, send, start
+from training.models import Run
 from workspaces import invitations
 from workspaces.access import Role
 from workspaces.models import Membership
@@ -34,8 +41,6 @@ def test_the_link_of_an_invitation_is_in_one_answer(browser, cast):
 
 
 def test_a_member_is_removed_and_each_key_revoked_or_handed_over(browser, call, cast, edda_key):
-    from tests.conftest import make_key
-
     other = make_key(actor_of(cast.edda, cast.team), "other")
     someone = browser(cast.adam)
     path = f"/settings/teams/members/{cast.edda.pk}/remove?workspace=acme"
@@ -48,6 +53,24 @@ def test_a_member_is_removed_and_each_key_revoked_or_handed_over(browser, call, 
     )
     assert call(edda_key, "GET /api/account/summary").status_code == 200
     assert call(other, "GET /api/account/summary").status_code == 401
+
+
+def test_the_question_what_becomes_of_keys_names_the_work_that_goes_on(browser, call, cast, edda_key):
+    idle = make_key(actor_of(cast.edda, cast.team), "idle")
+    going = start(call, edda_key, project="night", name="long")
+    send(call, edda_key, event(start(call, edda_key, project="night", name="over"), "training_complete", results={}))
+    path = f"/settings/teams/members/{cast.edda.pk}/remove?workspace=acme"
+
+    def rows():
+        page = browser(cast.adam).get(path).content.decode()
+        return {key: re.search(f'name="key-{key.id}".*?(?=<div class="field">|<button)', page, re.S)[0] for key in keys}
+
+    keys = (edda_key, idle)
+    assert 'Training now: <a href="/acme/night/long">night/long</a>' in rows()[edda_key]
+    assert "night/over" not in rows()[edda_key]
+    assert "Training now" not in rows()[idle]
+    Run.objects.filter(pk=going).update(heard_at=Now() - timedelta(days=1))
+    assert "Training now" not in rows()[edda_key], "a run that has been silent for so long is none"
 
 
 def test_handing_over_and_deleting_ask_for_the_name(browser, cast):
@@ -88,8 +111,6 @@ def test_the_log_is_filtered_paged_and_exported(browser, cast, edda_key):
 
 
 def test_a_cell_of_the_export_is_never_a_formula(browser, cast):
-    from tests.conftest import make_key
-
     make_key(actor_of(cast.olga, cast.team), "=HYPERLINK(1)")
     export = browser(cast.olga).get("/settings?tab=activity&workspace=acme&format=csv")
     assert ",'=HYPERLINK" in b"".join(export.streaming_content).decode()
