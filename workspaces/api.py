@@ -121,7 +121,7 @@ class Members(ApiView):
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
-    @rate_limit("default")
+    @rate_limit("invite")
     def post(self, request: ApiRequest) -> Response:
         data = {"only_this_address": settings.HAS_EMAIL} | self.validated(NewInviteSerializer)
         url_of = partial(invite_url, request._request)
@@ -220,7 +220,7 @@ class InviteAcceptance(ApiView):
     def post(self, request: ApiRequest) -> Response:
         who = request.actor
         token = self.validated(InviteTokenSerializer)["token"]
-        actor = invitations.accept(who.user, token, address=who.address, client=who.client)
+        actor = invitations.accept(who.user, token, address=who.address, client=who.client, session=who.session)
         return Response(AcceptedSerializer(actor).data)
 
 
@@ -251,7 +251,7 @@ class InviteResend(ApiView):
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
-    @rate_limit("default")
+    @rate_limit("invite")
     def post(self, request: ApiRequest, invite_id: UUID) -> Response:
         url_of = partial(invite_url, request._request)
         invitation, token = invitations.resend(request.actor, invite_id, url_of=url_of)

@@ -109,7 +109,7 @@ def look_up(token: str) -> Invitation:
 
 
 @transaction.atomic
-def accept(user: Any, link: Link | str, *, address: str = "", client: str = "") -> Actor:
+def accept(user: Any, link: Link | str, *, address: str = "", client: str = "", session: str = "") -> Actor:
     """Make `user` a member as the invitation says, once, and return them as an actor in the team.
 
     `link` may be given by its secret. A member may rise by it; to one who would not it is of no use, and stays good for
@@ -133,7 +133,7 @@ def accept(user: Any, link: Link | str, *, address: str = "", client: str = "") 
         raise Conflict(f"You are in {invitation.workspace.name} already, as {before.label}")
     Invitation.objects.filter(pk=invitation.pk).update(accepted_at=Now(), accepted_by=user)
     Membership.objects.filter(pk=membership.pk).update(chosen_at=Now())
-    actor = Actor(user, invitation.workspace, role, address=address, client=client)
+    actor = Actor(user, invitation.workspace, role, address=address, client=client, session=session)
     if is_new:
         activity.record(actor, "member.joined", user, role=role.label, email=invitation.email)
     else:

@@ -109,11 +109,31 @@ def transfer_ownership(actor: Actor, user_id: UUID, *, confirmation: str) -> Non
         raise Conflict("You are the Owner already")
     if not member.user.is_active:
         raise Conflict("This person's account is suspended")
-    Membership.objects.filter(pk=own.pk).update(role=Role.ADMIN)
-    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
+    _hand_over(actor, own, member)
     actor.role = Role.ADMIN
-    activity.record(actor, "team.handed_over", member.user)
-    _end_invitations(actor, own.user, Role.ADMIN)
+
+
+@transaction.atomic
+def appoint_owner(operator: Any, membership: Membership, *, address: str = "", client: str = "") -> None:
+    """Hand a team over whose Owner does not: they have left the company, say. The former Owner becomes an Admin.
+
+    For the admin, whose users run the server: the right to it is the admin's permission. Raises NotFound, Conflict for
+    a personal workspace, the Owner themselves or somebody suspended.
+    """
+    rows = Membership.objects.select_for_update(of=("self",)).filter(workspace=membership.workspace_id).order_by("pk")
+    members = {m.pk: m for m in rows.select_related("user", "workspace")}
+    member = members.get(membership.pk)
+    if member is None:
+        raise NotFound("Member not found")
+    if member.workspace.is_personal:
+        raise Conflict("A personal workspace cannot be handed over")
+    [owner] = (m for m in members.values() if m.role == Role.OWNER)
+    if owner.pk == member.pk:
+        raise Conflict("They are the Owner already")
+    if not member.user.is_active:
+        raise Conflict("This person's account is suspended")
+    by = Actor(operator, member.workspace, Role.OWNER, address=address, client=client)
+    _hand_over(by, owner, member, by="operator")
 
 
 @transaction.atomic
@@ -136,6 +156,13 @@ def delete_team(actor: Actor, *, confirmation: str) -> None:
     Membership.objects.filter(workspace=actor.workspace).delete()
     team_ending.send(Workspace, actor=actor, workspace=actor.workspace)
     activity.record(actor, "team.deleted", actor.workspace, members=len(memberships))
+
+
+def _hand_over(actor: Actor, owner: Membership, member: Membership, **details: Any) -> None:
+    Membership.objects.filter(pk=owner.pk).update(role=Role.ADMIN)
+    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
+    activity.record(actor, "team.handed_over", member.user, **details)
+    _end_invitations(actor, owner.user, Role.ADMIN)
 
 
 def _end_invitations(actor: Actor, sender: Any, role: Role | None = None) -> None:

@@ -206,6 +206,21 @@ def test_a_renamed_team_keeps_its_old_name_taken(call, cast, edda_key):
     assert call(edda_key, SUMMARY).json()["username"] == "acme-labs"
     with pytest.raises(Conflict):
         make_user("acme")
+    for person in (cast.olga, cast.stan):
+        with pytest.raises(Conflict):
+            services.create_team(actor_of(person), slug="acme", name="Another")
+
+
+def test_a_team_may_go_back_to_a_name_that_it_had_and_to_no_other(call, cast, edda_key):
+    other = services.create_team(actor_of(cast.olga), slug="other-team", name="Other")
+    for slug in ("acme-labs", "acme", "acme-labs"):
+        services.rename_team(actor_of(cast.olga, cast.team), slug=slug, name="Acme")
+        assert call(edda_key, SUMMARY).json()["username"] == slug
+        cast.team.refresh_from_db()
+    services.rename_team(actor_of(cast.olga, other), slug="new-name", name="Other")
+    for slug in ("other-team", "new-name", "stan"):
+        with pytest.raises(Conflict):
+            services.rename_team(actor_of(cast.olga, cast.team), slug=slug, name="Acme")
 
 
 def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key):
