@@ -15,6 +15,7 @@ class Name(models.Model):
 
     name = models.CharField(max_length=names.MAX_LENGTH, primary_key=True)
     claimed_at = models.DateTimeField(db_default=Now(), editable=False)
+    holder = models.UUIDField(null=True, editable=False)  # the id of the team; None of a person, whose name is for life
 
     def __str__(self) -> str:
         return self.name

@@ -1,6 +1,7 @@
 """One namespace for the names of people and teams: the first part of every path that clients use."""
 
 import re
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -44,14 +45,19 @@ def is_taken(name: str) -> bool:
     return Name.objects.filter(pk=name).exists()
 
 
-def claim(name: str) -> None:
-    """Take `name` for a person or a team, for good. Raises Conflict if it is taken. Call inside a transaction."""
+def claim(name: str, holder: UUID | None = None) -> None:
+    """Take `name` for a person or a team, for good. Raises Conflict if it is taken. Call inside a transaction.
+
+    `holder` is the id of a team: it may go back to a name that it once had.
+    """
     from accounts.models import Name
 
     try:
         with transaction.atomic():
-            Name.objects.create(pk=name)
+            Name.objects.create(pk=name, holder=holder)
     except IntegrityError:
+        if holder is not None and Name.objects.filter(pk=name, holder=holder).exists():
+            return
         raise Conflict(TAKEN, details={"username": [TAKEN]}) from None
 
 

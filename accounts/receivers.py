@@ -7,7 +7,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 
-from accounts import reauthentication
+from accounts import reauthentication, sessions
 from config.clients import clean_client
 
 
@@ -20,3 +20,4 @@ def clean_browser_name(sender: Any, instance: UserSession, **kwargs: Any) -> Non
 @receiver(user_logged_in)
 def note_when(sender: Any, request: Any, **kwargs: Any) -> None:
     reauthentication.note_sign_in(request)
+    sessions.give_name(request.session)

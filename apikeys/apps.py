@@ -10,11 +10,13 @@ class ApiKeysConfig(AppConfig):
         from apikeys import checks, endpoint_views, receivers, usage, views  # noqa: F401
         from apikeys.models import active_keys_of_member
         from config import api, backup, metrics
-        from workspaces import members
+        from workspaces import activity, members
 
         api.answered.append(usage.note_answer)
         metrics.collectors.append(usage.collect)
         backup.carried_over.append(receivers.keep_revoked)
         members.facts["active_keys"] = active_keys_of_member()
+        activity.KINDS["decoy"] = ("Decoys", ("created", "deleted", "used", "reported"))
+        activity.KINDS["endpoint"] = ("Endpoints", ("created", "changed", "deleted"))
         tabs.register("api-keys", "API Keys", views.key_list, order=10, icon="key")
         tabs.register("endpoints", "Endpoints", endpoint_views.endpoint_list, order=15, icon="plug")

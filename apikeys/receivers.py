@@ -21,7 +21,7 @@ def end_or_hand_over(sender: Any, actor: Actor, membership: Any, handovers: Mapp
     unknown = set(handovers) - set(keys)
     if unknown:
         problem = "One of these keys is not an active key that this member made."
-        raise Invalid(problem, details={"keys": [problem]})
+        raise Invalid(problem, details={"handOver": [problem]})
     for key_id, key in keys.items():
         if key_id in handovers:
             services.hand_over_key(actor, key, handovers[key_id])

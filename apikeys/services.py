@@ -112,10 +112,12 @@ def end_key(actor: Actor, key: ApiKey, *, reason: str) -> bool:
 
 
 def end_all_keys(actor: Actor, *, reason: str) -> int:
-    """End every key of the actor's workspace, and return how many there were. Two statements."""
+    """End every key of the actor's workspace, and return how many there were. Three statements."""
     keys = actor.workspace.api_keys.filter(revoked_at=None)
-    list(keys.select_for_update(of=("self",)).order_by("pk").values_list("pk"))  # in the order of all who lock several
-    return keys.update(revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b"")
+    ended = list(keys.select_for_update(of=("self",)).order_by("pk").only("name", "prefix"))  # as all who lock several
+    keys.update(revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b"")
+    activity.record_each(actor, "key.revoked", ended, reason=reason)
+    return len(ended)
 
 
 @transaction.atomic
@@ -149,7 +151,7 @@ def hand_over_key(actor: Actor, key: ApiKey, to: Any) -> bool:
         return False
     token = _value(row)
     if token is None:
-        revoke_key(actor, row, reason="could not be handed over")
+        end_key(actor, row, reason="could not be handed over")
         return False
     before = row.creator_id
     row.creator_id = to.pk
@@ -261,11 +263,16 @@ def _finish_due(actor: Actor) -> None:
 
 def _destroy_due(keys: ApiKeyQuerySet) -> int:
     # What somebody else is working on is left to the next time: nobody ever waits here.
-    due = keys.due().select_for_update(of=("self",), skip_locked=True)
-    ids = list(due.values_list("pk", flat=True))
-    if not ids:
+    due = keys.due().select_for_update(of=("self",), skip_locked=True).select_related("workspace")
+    ended = list(due.defer("digest", "ciphertext"))
+    if not ended:
         return 0
-    return ApiKey.objects.filter(pk__in=ids).update(revoked_at=F("revokes_at"), ciphertext=b"", revoke_reason="rotated")
+    ids = [key.pk for key in ended]
+    ApiKey.objects.filter(pk__in=ids).update(revoked_at=F("revokes_at"), ciphertext=b"", revoke_reason="rotated")
+    for key in ended:
+        end = key.revokes_at.isoformat(timespec="seconds")  # type: ignore[union-attr]
+        activity.record(Actor(None, key.workspace, Role.OWNER), "key.revoked", key, reason="rotated", ended_at=end)
+    return len(ended)
 
 
 def _note_seen(actor: Actor, keys: list[ApiKey]) -> None:

@@ -78,8 +78,18 @@ class ApiView(APIView):
         """JSON, whatever the caller would accept: there is nothing else to choose, and errors must be JSON, too."""
         return self._renderer, "application/json"
 
+    def has_body(self) -> bool:
+        """Did the caller send a body, or mean to?"""
+        meta = self.request._request.META
+        return meta.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in meta
+
     def validated(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
-        """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field."""
+        """The request's body after `serializer_class`, as Python names. Raises Invalid with a sentence per field.
+
+        A body without its length, which Django would take for none, is refused: what it asks for must not be left out.
+        """
+        if "HTTP_TRANSFER_ENCODING" in self.request._request.META:
+            raise errors.Invalid("Send the body with its length in Content-Length, not in chunks")
         serializer = serializer_class(data=self.request.data)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data

@@ -31,4 +31,4 @@ def csv_file(name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) ->
 
 def _safe(value: Any) -> str:
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, tuple[int, int] | None] = {
     "download": (30, 60),
     "stream": (6000, 60),
     "dedicated": UNLIMITED,
+    "invite": (60, 3600),  # invitations: they are mailed to whomever somebody names, in the name of this server
     "report": (10, 60),  # leaked keys that somebody reports, per address; a report holds up to 1,000
     "failed": (300, 60),  # refused keys, per address; good keys from the same address are not held up
 }

@@ -96,9 +96,14 @@ def heads(sort: str, metric: str) -> list[dict[str, Any]]:
 
 def with_live(projects: Any) -> Any:
     """`projects` with `live_count`: how many of their runs are training and were heard of lately."""
-    runs = Run.objects.kept().filter(project=OuterRef("pk"), status__in=LIVE, heard_at__gt=_silence_begins())
+    runs = Run.objects.kept().filter(is_running(), project=OuterRef("pk"))
     counted = runs.order_by().values("project").annotate(n=Count("pk")).values("n")
     return projects.annotate(live_count=Coalesce(Subquery(counted), 0))
+
+
+def is_running(path: str = "") -> Q:
+    """Runs that are under way and were heard of lately; `path` leads to them, such as `run__`."""
+    return Q(**{f"{path}status__in": LIVE, f"{path}heard_at__gt": _silence_begins()})
 
 
 def _silence_begins() -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, Window
+from django.db.models import Count, F, QuerySet, Window
 from django.db.models.functions import Now, RowNumber
 from django.dispatch import receiver
 from django.urls import reverse
@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from accounts.signals import summary_counts
 from apikeys.signals import cleaning_up
-from training import services
+from training import listing, services
 from training.models import KeyRun, Project, Run
 from workspaces.signals import team_ending
 
@@ -48,8 +48,19 @@ def purge(sender: Any, done: dict[str, int], **kwargs: Any) -> None:
 
 def runs_of_keys(actor: Any, key_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
     """For the cards of keys: the three newest runs that each has streamed, and how many there are. One query."""
+    return _first_of(actor, KeyRun.objects.filter(key__in=key_ids), "Streamed")
+
+
+def running_with_keys(actor: Any, key_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The same of runs that each key streams at the moment: what is lost when the key ends."""
+    return _first_of(
+        actor, KeyRun.objects.filter(listing.is_running("run__"), run__key=F("key"), key__in=key_ids), "Training now"
+    )
+
+
+def _first_of(actor: Any, key_runs: QuerySet[KeyRun], label: str) -> dict[UUID, dict[str, Any]]:
     streamed = (
-        KeyRun.objects.filter(key__in=key_ids, run__deleted_at=None, run__project__deleted_at=None)
+        key_runs.filter(run__deleted_at=None, run__project__deleted_at=None)
         .annotate(
             place=Window(RowNumber(), partition_by=F("key"), order_by=[F("first_at").desc(), F("pk").desc()]),
             total=Window(Count("pk"), partition_by=F("key")),
@@ -59,7 +70,7 @@ def runs_of_keys(actor: Any, key_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
     )
     found: dict[UUID, dict[str, Any]] = {}
     for key_id, project, run, total in streamed.values_list("key", "run__project__slug", "run__slug", "total"):
-        use = found.setdefault(key_id, {"label": "Streamed", "shown": [], "total": total, "more": total - SHOWN_RUNS})
+        use = found.setdefault(key_id, {"label": label, "shown": [], "total": total, "more": total - SHOWN_RUNS})
         url = reverse("training:run-detail", args=[actor.workspace.slug, project, run])
         use["shown"].append({"label": f"{project}/{run}", "url": url})
     return found

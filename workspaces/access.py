@@ -79,8 +79,9 @@ class SecondFactorRequired(NotAllowed):
 class Actor:
     """A person in one workspace, in the browser or through a key, as the first argument of every service.
 
-    `key` is the API key of the request (an `apikeys.models.ApiKey`) or None; `address` and `client` say where from;
-    `proved_at` is when the person last proved in this session who they are, in seconds since 1970, 0 where unknown.
+    `key` is the API key of the request (an `apikeys.models.ApiKey`) or None, `session` the name of the browser's
+    session (`accounts.sessions.name_of`) or empty; `address` and `client` say where from; `proved_at` is when the
+    person last proved in this session who they are, in seconds since 1970, 0 where unknown.
     """
 
     user: Any
@@ -89,6 +90,7 @@ class Actor:
     key: Any = None
     address: str = ""
     client: str = ""
+    session: str = ""
     proved_at: float = 0.0
     _has_second_factor: bool | None = field(default=None, repr=False, compare=False)  # None: not asked yet
 

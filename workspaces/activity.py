@@ -1,6 +1,6 @@
 """The log of what was done in a workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,20 +8,37 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.models import User
 from config.redaction import redact
 from workspaces.access import Actor, Right, Role
 from workspaces.models import Activity, Membership
 
 SHOWN_EVERY = timedelta(hours=1)
-# Kinds and first parts of kinds, as people choose among them.
-GROUPS = {
-    "key": "Keys",
-    "member": "Members",
-    "invitation": "Invitations",
-    "team": "The team",
-    "member.signed_in": "Sign-ins",
-    "workspace": "By the operator",
+# Every kind, as people choose among them: the first part, what it is called, the second parts. Higher apps add theirs.
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "key": ("Keys", ("created", "shown", "rotated", "revoked", "handed_over")),
+    "member": ("Members", ("joined", "signed_in", "role_changed", "left", "removed", "suspended", "restored")),
+    "invitation": ("Invitations", ("sent", "resent", "cancelled")),
+    "team": (
+        "The team",
+        (
+            *("created", "renamed", "handed_over", "deleted"),
+            *("second_factor_required", "second_factor_optional"),
+        ),
+    ),
+    "workspace": ("By the operator", ("suspended", "restored")),
 }
+
+
+def kind_choices() -> list[tuple[str, Any]]:
+    """All kinds as the choices of a form, in groups of which each can be chosen as a whole."""
+    return [
+        ("", "Everything"),
+        *(
+            (label, [(first, f"{label}: all"), *((f"{first}.{second}",) * 2 for second in seconds)])
+            for first, (label, seconds) in KINDS.items()
+        ),
+    ]
 
 
 def record(actor: Actor, kind: str, target: Any = None, **details: Any) -> None:
@@ -29,10 +46,16 @@ def record(actor: Actor, kind: str, target: Any = None, **details: Any) -> None:
     entry(actor, kind, target, **details).save(force_insert=True)
 
 
-def record_sign_in(user: Any, *, address: str, client: str) -> None:
+def record_each(actor: Actor, kind: str, targets: Iterable[Any], **details: Any) -> None:
+    """The same for many, in one statement."""
+    Activity.objects.bulk_create((entry(actor, kind, target, **details) for target in targets), batch_size=1000)
+
+
+def record_sign_in(user: Any, *, address: str, client: str, session: str) -> None:
     """Note in each workspace where `user` has a place that they have signed in. Two statements, however many."""
     places = Membership.objects.filter(user=user).select_related("workspace").order_by("pk")
-    actors = [Actor(user, place.workspace, Role(place.role), address=address, client=client) for place in places]
+    origin: dict[str, Any] = {"address": address, "client": client, "session": session}
+    actors = [Actor(user, place.workspace, Role(place.role), **origin) for place in places]
     Activity.objects.bulk_create(entry(actor, "member.signed_in", user) for actor in actors)
 
 
@@ -57,6 +80,7 @@ def entry(actor: Actor, kind: str, target: Any = None, **details: Any) -> Activi
         key_name=str(actor.key)[:200] if actor.key is not None else "",
         address=actor.address,
         client=actor.client,
+        session=actor.session,
         target_id=str(target.pk) if target is not None else "",
         target_name=str(target)[:200] if target is not None else "",
         details={name: _clean(value) for name, value in details.items() if value not in (None, "")},
@@ -80,11 +104,13 @@ def visible_to(
 
     `person` is a username, `kind` a whole kind or its first part, `before` the id of an entry.
     """
-    entries = Activity.objects.filter(workspace=actor.workspace).select_related("user").order_by("-pk")
+    entries = Activity.objects.filter(workspace=actor.workspace).select_related("user").newest_first()
     if not actor.can(Right.MANAGE_MEMBERS):
         entries = entries.filter(user=actor.user)
     if person:
-        entries = entries.filter(user__username=person)
+        # Looked up first: with a join PostgreSQL cannot tell rare people from frequent ones, and reads all of the log.
+        user_id = User.objects.filter(username=person.lower()).values_list("pk", flat=True).first()
+        entries = entries.filter(user=user_id) if user_id is not None else entries.none()
     if kind:
         entries = entries.filter(of_kind(kind))
     if since is not None:
@@ -92,13 +118,14 @@ def visible_to(
     if until is not None:
         entries = entries.filter(at__lt=until)
     if before is not None:
-        entries = entries.filter(pk__lt=before)
+        at = Activity.objects.filter(workspace=actor.workspace, pk=before).values_list("at", flat=True).first()
+        entries = entries.filter(at__lte=at).exclude(at=at, pk__gte=before) if at is not None else entries.none()
     return entries
 
 
 def of_kind(kind: str) -> Q:
     """Entries of a whole kind, such as `key.revoked`, or of all whose first part it is."""
-    return Q(kind=kind) | Q(kind__startswith=f"{kind}.")
+    return Q(kind__in=[f"{kind}.{second}" for second in KINDS[kind][1]] if kind in KINDS else [kind])
 
 
 def trim(older_than_days: int, *, batch: int = 5_000) -> int:

@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from config.admin import CappedPaginator, ReadOnlyAdmin, ask_first, origin
-from workspaces import services
-from workspaces.activity import GROUPS, of_kind
+from config.errors import ServiceError
+from workspaces import members, services
+from workspaces.access import Role
+from workspaces.activity import KINDS, of_kind
 from workspaces.models import Activity, Invitation, Membership, Workspace
 
 ROWS = 100  # of each kind on the page of one workspace; the rest is behind a link
@@ -127,7 +129,7 @@ def overview(operator: Any, workspace: Workspace) -> dict[str, Any]:
         invitations = Invitation.objects.open().filter(workspace=workspace).defer("token_digest")
         found["invitations"] = list(invitations.select_related("invited_by").order_by("-created_at")[:ROWS])
     if operator.has_perm("workspaces.view_activity"):
-        entries = Activity.objects.filter(workspace=workspace).select_related("user").order_by("-pk")
+        entries = Activity.objects.filter(workspace=workspace).select_related("user").newest_first()
         found["entries"] = list(entries[:ENTRIES])
     return found
 
@@ -141,6 +143,43 @@ class MembershipAdmin(ReadOnlyAdmin):
     ordering = ("workspace__slug", "user__username")
     fields = ("workspace", "user", "role", "joined_at", "chosen_at", "seen_at")
     readonly_fields = fields
+    actions = ("appoint",)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        membership = kwargs["obj"]
+        may_be = membership.role < Role.OWNER and not membership.workspace.is_personal and membership.user.is_active
+        context["can_appoint"] = may_be and self.has_appoint_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.action(description="Make the selected member the Owner of the team", permissions=["appoint"])
+    def appoint(self, request: HttpRequest, queryset: QuerySet) -> TemplateResponse | None:
+        chosen = list(queryset.select_related("workspace", "user")[:2])
+        if len(chosen) != 1:
+            self.message_user(request, "Choose one member: a team has one Owner.", messages.ERROR)
+            return None
+        [membership] = chosen
+        question = ask_first(
+            self,
+            request,
+            action="appoint",
+            title="Make somebody the Owner?",
+            warning="For a team whose Owner cannot hand it over. The former Owner becomes an Admin.",
+            rows=queryset,
+            button="Make Owner",
+        )
+        if question is not None:
+            return question
+        try:
+            members.appoint_owner(request.user, membership, **origin(request))
+        except ServiceError as error:
+            self.message_user(request, f"{error.sentence}. Nothing was changed.", messages.ERROR)
+        else:
+            done = f"{membership.user.username} owns {membership.workspace.slug} now."
+            self.message_user(request, done, messages.SUCCESS)
+        return None
+
+    def has_appoint_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("workspaces.change_membership")
 
 
 @admin.register(Invitation)
@@ -173,7 +212,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(GROUPS.items())
+        return [(first, label) for first, (label, _) in KINDS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         kind = self.value()
@@ -205,6 +244,7 @@ class ActivityAdmin(ReadOnlyAdmin):
     list_display = ("when", "workspace", "kind", "user", "target_name", "address")
     list_filter = (KindFilter,)
     list_select_related = ("workspace", "user")
+    ordering = ("-at", "-id")
     sortable_by = ()
     date_hierarchy = "at"
     search_fields = ("workspace__slug", "user__username")  # see get_search_results
@@ -221,6 +261,7 @@ class ActivityAdmin(ReadOnlyAdmin):
         "key_id",
         "address",
         "client",
+        "session",
         "target_name",
         "target_id",
         "details",
@@ -230,10 +271,6 @@ class ActivityAdmin(ReadOnlyAdmin):
     @admin.display(description="When (UTC)")
     def when(self, entry: Activity) -> str:
         return f"{entry.at:%Y-%m-%d %H:%M:%S}"
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        # The index that finds a day also orders it; without a day the primary key does.
-        return ("-at", "-id") if any(name.startswith("at__") for name in request.GET) else ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return Calendar(self.model).order_by(*self.get_ordering(request))

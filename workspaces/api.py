@@ -79,8 +79,7 @@ class NewTeam(ApiView):
     @allow(Right.OWN_ACCOUNT)
     @rate_limit("default")
     def post(self, request: ApiRequest) -> Response:
-        data = self.validated(NewTeamSerializer)
-        team = services.create_team(request.actor, slug=data["username"], name=data["name"])
+        team = services.create_team(request.actor, **self.validated(NewTeamSerializer))
         membership = Membership.objects.select_related("workspace").get(workspace=team, user=request.actor.user)
         return Response(TeamSerializer(membership).data, status=201)
 
@@ -122,7 +121,7 @@ class Members(ApiView):
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
-    @rate_limit("default")
+    @rate_limit("invite")
     def post(self, request: ApiRequest) -> Response:
         data = {"only_this_address": settings.HAS_EMAIL} | self.validated(NewInviteSerializer)
         url_of = partial(invite_url, request._request)
@@ -164,7 +163,7 @@ class Member(ApiView):
     @allow(Right.LEAVE)
     @rate_limit("default")
     def delete(self, request: ApiRequest, user_id: UUID) -> Response:
-        data = self.validated(RemovalSerializer) if request.META.get("CONTENT_LENGTH") not in (None, "", "0") else {}
+        data = self.validated(RemovalSerializer) if self.has_body() else {}
         members.remove_member(request.actor, user_id, **data)
         return Response(status=204)
 
@@ -221,7 +220,7 @@ class InviteAcceptance(ApiView):
     def post(self, request: ApiRequest) -> Response:
         who = request.actor
         token = self.validated(InviteTokenSerializer)["token"]
-        actor = invitations.accept(who.user, token, address=who.address, client=who.client)
+        actor = invitations.accept(who.user, token, address=who.address, client=who.client, session=who.session)
         return Response(AcceptedSerializer(actor).data)
 
 
@@ -252,7 +251,7 @@ class InviteResend(ApiView):
         tags=MEMBERS,
     )
     @allow(Right.MANAGE_MEMBERS)
-    @rate_limit("default")
+    @rate_limit("invite")
     def post(self, request: ApiRequest, invite_id: UUID) -> Response:
         url_of = partial(invite_url, request._request)
         invitation, token = invitations.resend(request.actor, invite_id, url_of=url_of)

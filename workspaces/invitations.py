@@ -109,11 +109,12 @@ def look_up(token: str) -> Invitation:
 
 
 @transaction.atomic
-def accept(user: Any, link: Link | str, *, address: str = "", client: str = "") -> Actor:
+def accept(user: Any, link: Link | str, *, address: str = "", client: str = "", session: str = "") -> Actor:
     """Make `user` a member as the invitation says, once, and return them as an actor in the team.
 
-    `link` may be given by its secret. Somebody who is a member already keeps a higher role. Raises NotFound, NotOpen,
-    NotAllowed where the invitation is for another address only.
+    `link` may be given by its secret. A member may rise by it; to one who would not it is of no use, and stays good for
+    whom it was meant. Raises NotFound, NotOpen, Conflict for such a member, NotAllowed where the invitation is for
+    another address only.
     """
     link = link_of(link) if isinstance(link, str) else link
     invitation = find(link)
@@ -127,13 +128,17 @@ def accept(user: Any, link: Link | str, *, address: str = "", client: str = "") 
     membership, is_new = Membership.objects.get_or_create(
         workspace=invitation.workspace, user=user, defaults={"role": invitation.role}
     )
-    actor = Actor(user, invitation.workspace, Role(membership.role), address=address, client=client)
-    if not is_new and membership.role < invitation.role:
-        Membership.objects.filter(pk=membership.pk).update(role=invitation.role)
-        actor.role = Role(invitation.role)
+    before, role = Role(membership.role), Role(invitation.role)
+    if not is_new and before >= role:
+        raise Conflict(f"You are in {invitation.workspace.name} already, as {before.label}")
     Invitation.objects.filter(pk=invitation.pk).update(accepted_at=Now(), accepted_by=user)
     Membership.objects.filter(pk=membership.pk).update(chosen_at=Now())
-    activity.record(actor, "member.joined", user, role=actor.role.label, email=invitation.email)
+    actor = Actor(user, invitation.workspace, role, address=address, client=client, session=session)
+    if is_new:
+        activity.record(actor, "member.joined", user, role=role.label, email=invitation.email)
+    else:
+        Membership.objects.filter(pk=membership.pk, role__lt=role).update(role=role)
+        activity.record(actor, "member.role_changed", user, before=before.label, after=role.label, by="invitation")
     return actor
 
 
@@ -211,12 +216,18 @@ def require_open(invitation: Invitation) -> None:
         if newer.exists():
             advice = "Use the link in the last mail or message you got."
             raise NotOpen("This invitation was cancelled: a newer one was sent", advice)
+        _require_sender(invitation)
         raise NotOpen("This invitation was cancelled", f"If you are still to join, {ask}")
     if not Invitation.objects.open().filter(pk=invitation.pk).exists():
         raise NotOpen("This invitation has expired", f"It was good for {VALID.days} days: {ask}")
     if invitation.workspace.suspended_at is not None:
         advice = "The link works again once the operator of this server has restored the team."
         raise NotOpen("This team is suspended, nobody can join it at the moment", advice)
+    _require_sender(invitation)
+
+
+def _require_sender(invitation: Invitation) -> None:
+    """Raise NotOpen unless who sent it may still invite; a lost role has ended it for good (`members`)."""
     sender = Membership.objects.filter(workspace=invitation.workspace_id, user=invitation.invited_by_id).first()
     if (
         sender is None

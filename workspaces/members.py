@@ -4,20 +4,24 @@ Locks are taken in one order everywhere: memberships by id, the workspace, invit
 making of a key, two handovers, or a demotion and a deletion wait for each other instead of meeting halfway.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from config.errors import Conflict, Invalid, NotAllowed, NotFound
 from workspaces import activity
-from workspaces.access import Actor, Right, Role
-from workspaces.models import Membership, MembershipQuerySet, Workspace
-from workspaces.signals import member_leaving, role_changed, team_ending
+from workspaces.access import RIGHTS, Actor, Right, Role
+from workspaces.models import Invitation, Membership, MembershipQuerySet, Workspace
+from workspaces.signals import member_leaving, team_ending
 
 # What higher apps tell of a member, as expressions on a membership; `apikeys` adds the number of active keys.
 facts: dict[str, Any] = {}
+# What they know of work that goes on with keys: called with the actor and the ids of keys, each gives for some of them
+# `label`, `shown`, a list of {"label", "url"}, `total`, how many there are, and `more`, how many of them are not shown.
+work: list[Callable[[Actor, list[UUID]], dict[UUID, dict[str, Any]]]] = []
 
 
 def listed(actor: Actor) -> MembershipQuerySet:
@@ -28,9 +32,11 @@ def listed(actor: Actor) -> MembershipQuerySet:
 
 def may_manage(actor: Actor, role: int) -> bool:
     """May the actor invite, change or remove somebody who is or becomes `role`? Nobody manages an Owner."""
-    if role >= Role.OWNER:
-        return False
-    return actor.can(Right.MANAGE_TEAM if role == Role.ADMIN else Right.MANAGE_MEMBERS)
+    return role < Role.OWNER and actor.can(_right_over(role))
+
+
+def _right_over(role: int) -> Right:
+    return Right.MANAGE_TEAM if role == Role.ADMIN else Right.MANAGE_MEMBERS
 
 
 @transaction.atomic
@@ -50,7 +56,7 @@ def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
     Membership.objects.filter(pk=member.pk).update(role=role)
     member.role = role
     activity.record(actor, "member.role_changed", member.user, before=before.label, after=Role(role).label)
-    role_changed.send(Membership, actor=actor, membership=member)
+    _end_invitations(actor, member.user, role)
     return member
 
 
@@ -62,7 +68,7 @@ def remove_member(actor: Actor, user_id: UUID, *, handovers: Mapping[UUID, UUID]
     NotFound, Conflict for the Owner, Invalid for a handover that cannot be.
 
     Leaving needs no second factor where the team asks for one; handing over on the way out, which shows who else is
-    there, does.
+    there, does, and it needs the right to manage keys.
     """
     handovers = dict(handovers or {})
     is_only_leaving = user_id == actor.user.pk and not handovers
@@ -76,7 +82,10 @@ def remove_member(actor: Actor, user_id: UUID, *, handovers: Mapping[UUID, UUID]
             raise NotAllowed
     elif not may_manage(actor, member.role):
         raise NotAllowed
+    if handovers and is_leaving:
+        actor.require(Right.MANAGE_KEYS)  # a Viewer's key only reads, and would write again under an Editor
     takers = _takers(member, handovers, others)
+    _end_invitations(actor, member.user)
     member_leaving.send(Membership, actor=actor, membership=member, handovers=takers)
     Membership.objects.filter(pk=member.pk).delete()
     activity.record(actor, "member.left" if is_leaving else "member.removed", member.user, role=Role(member.role).label)
@@ -100,10 +109,31 @@ def transfer_ownership(actor: Actor, user_id: UUID, *, confirmation: str) -> Non
         raise Conflict("You are the Owner already")
     if not member.user.is_active:
         raise Conflict("This person's account is suspended")
-    Membership.objects.filter(pk=own.pk).update(role=Role.ADMIN)
-    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
+    _hand_over(actor, own, member)
     actor.role = Role.ADMIN
-    activity.record(actor, "team.handed_over", member.user)
+
+
+@transaction.atomic
+def appoint_owner(operator: Any, membership: Membership, *, address: str = "", client: str = "") -> None:
+    """Hand a team over whose Owner does not: they have left the company, say. The former Owner becomes an Admin.
+
+    For the admin, whose users run the server: the right to it is the admin's permission. Raises NotFound, Conflict for
+    a personal workspace, the Owner themselves or somebody suspended.
+    """
+    rows = Membership.objects.select_for_update(of=("self",)).filter(workspace=membership.workspace_id).order_by("pk")
+    members = {m.pk: m for m in rows.select_related("user", "workspace")}
+    member = members.get(membership.pk)
+    if member is None:
+        raise NotFound("Member not found")
+    if member.workspace.is_personal:
+        raise Conflict("A personal workspace cannot be handed over")
+    [owner] = (m for m in members.values() if m.role == Role.OWNER)
+    if owner.pk == member.pk:
+        raise Conflict("They are the Owner already")
+    if not member.user.is_active:
+        raise Conflict("This person's account is suspended")
+    by = Actor(operator, member.workspace, Role.OWNER, address=address, client=client)
+    _hand_over(by, owner, member, by="operator")
 
 
 @transaction.atomic
@@ -126,6 +156,26 @@ def delete_team(actor: Actor, *, confirmation: str) -> None:
     Membership.objects.filter(workspace=actor.workspace).delete()
     team_ending.send(Workspace, actor=actor, workspace=actor.workspace)
     activity.record(actor, "team.deleted", actor.workspace, members=len(memberships))
+
+
+def _hand_over(actor: Actor, owner: Membership, member: Membership, **details: Any) -> None:
+    Membership.objects.filter(pk=owner.pk).update(role=Role.ADMIN)
+    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
+    activity.record(actor, "team.handed_over", member.user, **details)
+    _end_invitations(actor, owner.user, Role.ADMIN)
+
+
+def _end_invitations(actor: Actor, sender: Any, role: Role | None = None) -> None:
+    """Cancel the open invitations that `sender`, who is `role` from now on or no member, may no longer send.
+
+    For good: a role that comes back brings none of them back.
+    """
+    sent = Invitation.objects.open().select_for_update(of=("self",)).filter(workspace=actor.workspace)
+    for invitation in sent.filter(invited_by=sender).order_by("pk"):
+        if role is None or role < RIGHTS[_right_over(invitation.role)][0]:
+            Invitation.objects.filter(pk=invitation.pk).update(cancelled_at=Now())
+            reason = "its sender may no longer invite"
+            activity.record(actor, "invitation.cancelled", invitation, reason=reason)
 
 
 def _lock(
@@ -155,6 +205,6 @@ def _takers(leaving: Membership, handovers: Mapping[UUID, UUID], members: Mappin
         taker = members.get(user_id)
         if taker is None or taker.role < Role.EDITOR or not taker.user.is_active or taker.pk == leaving.pk:
             problem = "A key can only be handed over to another Editor, Admin or the Owner of the team."
-            raise Invalid(problem, details={"keys": [problem]})
+            raise Invalid(problem, details={"handOver": [problem]})
         takers[thing] = taker.user
     return takers

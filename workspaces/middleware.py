@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from accounts.reauthentication import proved_at
+from accounts.sessions import name_of
 from config.address import client_address
 from config.clients import client_name
 from config.errors import NotFound
@@ -45,6 +46,7 @@ class ActorMiddleware:
                 slug,
                 address=client_address(request),
                 client=client_name(request),
+                session=name_of(request.session),
                 proved_at=proved_at(request),
                 is_visit=True,
             )

@@ -147,10 +147,15 @@ class Invitation(models.Model):
         return self.email
 
 
+class ActivityQuerySet(models.QuerySet["Activity"]):
+    def newest_first(self) -> "ActivityQuerySet":
+        return self.order_by("-at", "-pk")
+
+
 class Activity(models.Model):
     """One thing that somebody did in a workspace. Only ever added."""
 
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="activity")
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="activity", db_index=False)
     at = models.DateTimeField(db_default=Now())
     kind = models.CharField(max_length=40)  # noun.verb, as in key.revoked
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
@@ -158,13 +163,19 @@ class Activity(models.Model):
     key_name = models.CharField(max_length=200, blank=True, db_default="")  # and what that was called then
     address = models.CharField(max_length=45, blank=True)
     client = models.CharField(max_length=120, blank=True)
+    session = models.CharField(max_length=8, blank=True, db_default="")  # the name of the browser's session
     target_id = models.CharField(max_length=40, blank=True)
     target_name = models.CharField(max_length=200, blank=True)
     details = models.JSONField(default=dict)
 
+    objects: ClassVar[ActivityQuerySet] = ActivityQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
         indexes = [
-            models.Index(fields=["workspace", "-id"], name="activity_newest"),
+            # In the order of the pages, so that each reads what it shows, however long the log, whatever is looked for.
+            models.Index(fields=["workspace", "-at", "-id"], name="activity_newest"),
+            models.Index(fields=["workspace", "user", "-at", "-id"], name="activity_by_person"),
+            models.Index(fields=["workspace", "kind", "-at", "-id"], name="activity_by_kind"),
             models.Index(fields=["at"], name="activity_by_time"),  # for the operator: the trimming, pages of a day
         ]
         verbose_name_plural = "activity"
@@ -181,5 +192,17 @@ class Activity(models.Model):
 
     @property
     def means(self) -> str:
-        """The same as people say it, a key by its name."""
-        return {"key": self.key_name or "a key", "session": "browser session", "server": "the server"}[self.via]
+        """The same as people say it: a key and a session by their names; nothing for what came from outside."""
+        match self.via:
+            case "key":
+                return self.key_name or "a key"
+            case "session":
+                return f"browser session {self.session}".rstrip()
+        return "" if self.address else "the server"
+
+    @property
+    def who(self) -> str:
+        """The person's name; without one it was the server, or somebody who is not known, as who uses a decoy."""
+        if self.user is not None:
+            return self.user.username
+        return "somebody unknown" if self.address else "the server"

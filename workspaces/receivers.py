@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 
+from accounts.sessions import name_of
 from accounts.signals import signup_asked, user_created, user_restored, user_suspended
 from config.address import client_address
 from config.clients import client_name
@@ -30,7 +31,8 @@ def note_in_their_workspaces(
 
 @receiver(user_logged_in)
 def note_sign_in(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
-    activity.record_sign_in(user, address=client_address(request), client=client_name(request))
+    origin = {"address": client_address(request), "client": client_name(request)}
+    activity.record_sign_in(user, **origin, session=name_of(request.session))
 
 
 @receiver(signup_asked)

@@ -32,7 +32,9 @@ class TeamListSerializer(serializers.Serializer):
 
 
 class NewTeamSerializer(StrictSerializer):
-    username = StringField(max_length=32, help_text="The URL name: 4 to 32 of a-z, 0-9 and hyphens, nobody else's.")
+    username = StringField(
+        source="slug", max_length=32, help_text="The URL name: 4 to 32 of a-z, 0-9 and hyphens, nobody else's."
+    )
     name = StringField(max_length=100)
 
 
@@ -142,6 +144,7 @@ class ActivitySerializer(serializers.ModelSerializer):
     via = serializers.ChoiceField(["key", "session", "server"], help_text="A key, a browser session, or a command.")
     keyId = serializers.UUIDField(source="key_id", allow_null=True, help_text="The key it was done with.")
     keyName = serializers.CharField(source="key_name", help_text="What that key was called then; else empty.")
+    session = serializers.CharField(help_text="The name of the browser session, given when it began; else empty.")
     targetId = serializers.CharField(source="target_id")
     target = serializers.CharField(source="target_name")
 
@@ -155,6 +158,7 @@ class ActivitySerializer(serializers.ModelSerializer):
             "via",
             "keyId",
             "keyName",
+            "session",
             "address",
             "client",
             "targetId",

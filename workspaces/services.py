@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -29,17 +30,18 @@ def create_team(actor: Actor, *, slug: str, name: str) -> Workspace:
     if actor.key is not None:
         raise NotAllowed
     slug, name = clean_slug(slug), clean_name(name)
-    names.claim(slug)
-    workspace = Workspace.objects.create(slug=slug, name=name)
+    workspace = Workspace(slug=slug, name=name)
+    names.claim(slug, holder=workspace.pk)
+    workspace.save(force_insert=True)
     Membership.objects.create(workspace=workspace, user=actor.user, role=Role.OWNER)
-    owner = Actor(actor.user, workspace, Role.OWNER, address=actor.address, client=actor.client)
-    activity.record(owner, "team.created", workspace)
+    activity.record(replace(actor, workspace=workspace, role=Role.OWNER), "team.created", workspace)
     return workspace
 
 
 @transaction.atomic
 def rename_team(actor: Actor, *, slug: str, name: str) -> None:
-    """Give the team another name, or another URL name; the old URL name stays taken, so that it leads nowhere else.
+    """Give the team another name, or another URL name. The old URL name stays taken, so that it leads nowhere else, and
+    the team may go back to it.
 
     Raises NotAllowed, Invalid, Conflict for a taken URL name or a personal workspace.
     """
@@ -50,7 +52,7 @@ def rename_team(actor: Actor, *, slug: str, name: str) -> None:
     before = actor.workspace.slug
     if slug != before:
         slug = clean_slug(slug)
-        names.claim(slug)
+        names.claim(slug, holder=actor.workspace.pk)
     Workspace.objects.filter(pk=actor.workspace.pk).update(slug=slug, name=name)
     actor.workspace.slug, actor.workspace.name = slug, name
     activity.record(actor, "team.renamed", actor.workspace, before=before, after=slug, name=name)
@@ -83,7 +85,7 @@ def clean_slug(slug: str) -> str:
     try:
         names.validate_name(slug)
     except ValidationError as error:
-        raise Invalid(f"slug: {error.messages[0]}", details={"slug": error.messages}) from None
+        raise Invalid(f"username: {error.messages[0]}", details={"username": error.messages}) from None
     return slug
 
 
@@ -131,6 +133,7 @@ def actor_in(
     *,
     address: str = "",
     client: str = "",
+    session: str = "",
     proved_at: float = 0.0,
     is_visit: bool = False,
 ) -> Actor:
@@ -147,7 +150,8 @@ def actor_in(
     if is_visit and not membership.is_seen_lately:
         Membership.objects.filter(pk=membership.pk).not_seen_lately().update(seen_at=Now())
     role = Role(membership.role)
-    return Actor(user, membership.workspace, role, address=address, client=client, proved_at=proved_at)
+    origin: dict[str, Any] = {"address": address, "client": client, "session": session, "proved_at": proved_at}
+    return Actor(user, membership.workspace, role, **origin)
 
 
 def choose_workspace(actor: Actor) -> None:

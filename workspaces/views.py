@@ -1,6 +1,7 @@
 """Pages of teams: switching, members, invitations, what the Owner does, and the activity log."""
 
-from datetime import UTC, datetime, time, timedelta
+import json
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
 from accounts import entrance
+from accounts.sessions import name_of
+from accounts.signals import summary_counts
 from config.address import client_address
 from config.api import PUBLIC
 from config.clients import client_name
@@ -31,6 +34,7 @@ from workspaces.forms import ActivityFilterForm, ConfirmForm, InviteForm, RoleFo
 from workspaces.models import Membership
 
 MEMBERS_PER_PAGE = 100
+MAX_CHOICES = 10_000  # on the page that asks what becomes of keys; beyond, it asks once for all of them
 ENTRIES_PER_PAGE = 50
 
 
@@ -86,6 +90,7 @@ def member_invite(request: PageRequest) -> HttpResponse:
     form = InviteForm(request.POST or None, initial={"role": Role.EDITOR, "only_this_address": settings.HAS_EMAIL})
     choose(form, roles_for(actor))
     if request.method == "POST" and form.is_valid():
+        count(request, "invite")
         url_of = partial(links.invite_url, request)
         made = attempt(form, lambda: invitations.invite(actor, **form.cleaned_data, url_of=url_of))
         if made is not None:
@@ -95,6 +100,7 @@ def member_invite(request: PageRequest) -> HttpResponse:
 
 @page(Right.MANAGE_MEMBERS, "POST")
 def invite_resend(request: PageRequest, invite_id: UUID) -> HttpResponse:
+    count(request, "invite")
     url_of = partial(links.invite_url, request)
     return show_link(request, *invitations.resend(request.actor, invite_id, url_of=url_of))
 
@@ -139,26 +145,34 @@ def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
         actor.require(Right.MANAGE_TEAM)
     keys = list(actor.workspace.api_keys.active().filter(creator=membership.user).newest_first())
     takers = []
-    if actor.can(Right.VIEW):  # without the second factor that the team asks for one may leave, and sees nobody
+    if not is_self or actor.can(Right.MANAGE_KEYS):  # else one may leave, but what one's keys may is not for others
         editors = members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
         takers = [(str(m.user_id), m.user.username) for m in editors if m.pk != membership.pk]
     form = django_forms.Form(request.POST or None)
-    for key in keys:
-        form.fields[f"key-{key.pk}"] = django_forms.ChoiceField(
-            label=f"{key.name} ({key.prefix}…)",
-            choices=[("", "Revoke"), *((value, f"Hand over to {name}") for value, name in takers)],
-            required=False,
-        )
+    choices = [("", "Revoke"), *((value, f"Hand over to {name}") for value, name in takers)]
+    asks_once = len(keys) * len(choices) > MAX_CHOICES
+    for name in ["all-keys"] if asks_once else [f"key-{key.pk}" for key in keys]:
+        form.fields[name] = django_forms.ChoiceField(choices=choices, required=False)
     if request.method == "POST" and form.is_valid():
-        chosen = {UUID(name.removeprefix("key-")): UUID(to) for name, to in form.cleaned_data.items() if to}
-        members.remove_member(actor, user_id, handovers=chosen)
-        if is_self:
-            messages.success(request, f"You have left {actor.workspace.name}.")
-            return redirect("accounts:settings")
-        messages.success(request, f"{membership.user.username} is no longer in the team.")
-        return redirect(address(actor, "teams"))
-    rows = [{"key": key, "field": form[f"key-{key.pk}"]} for key in keys]
+        answers = {key.pk: form.cleaned_data["all-keys" if asks_once else f"key-{key.pk}"] for key in keys}
+        chosen = {key_id: UUID(to) for key_id, to in answers.items() if to}
+        if attempt(form, lambda: members.remove_member(actor, user_id, handovers=chosen) or True):
+            if is_self:
+                messages.success(request, f"You have left {actor.workspace.name}.")
+                return redirect("accounts:settings")
+            messages.success(request, f"{membership.user.username} is no longer in the team.")
+            return redirect(address(actor, "teams"))
+    going_on = [find(actor, [key.pk for key in keys]) for find in members.work] if actor.can(Right.VIEW) else []
+    rows = [
+        {
+            "key": key,
+            "field": None if asks_once else form[f"key-{key.pk}"],
+            "work": [found[key.pk] for found in going_on if key.pk in found],
+        }
+        for key in keys
+    ]
     context = {"tab": "teams", "form": form, "membership": membership, "rows": rows, "is_self": is_self}
+    context["for_all"] = form["all-keys"] if asks_once else None
     return render(request, "workspaces/remove.html", context, status=400 if form.errors else 200)
 
 
@@ -214,11 +228,15 @@ def team_delete(request: PageRequest) -> HttpResponse:
         if attempt(form, lambda: members.delete_team(actor, **form.cleaned_data) or True):
             messages.success(request, f"{actor.workspace.name} is deleted; its keys are refused.")
             return redirect("accounts:settings")
+    counts = dict.fromkeys(("projects", "datasets", "models"), 0)
+    summary_counts.send(None, workspace=actor.workspace, counts=counts)
     context = {
         "tab": "teams",
         "form": form,
         "member_count": actor.workspace.memberships.count(),
         "key_count": actor.workspace.api_keys.active().count(),
+        "project_count": counts["projects"],
+        "run_count": counts["models"],
     }
     return render(request, "workspaces/delete.html", context, status=400 if form.errors else 200)
 
@@ -254,7 +272,8 @@ def invite(request: PageRequest, invite_id: UUID) -> HttpResponse:
         return render(request, "workspaces/invite_member.html", context | {"own": own})
     if request.method == "POST":
         count(request, "default")
-        joined = invitations.accept(request.user, link, address=client_address(request), client=client_name(request))
+        origin = {"address": client_address(request), "client": client_name(request)}
+        joined = invitations.accept(request.user, link, **origin, session=name_of(request.session))
         messages.success(request, f"You are in {joined.workspace.name} now, as {joined.role.label}.")
         return redirect(address(joined, "api-keys"))
     invitations.require_open(invitation)
@@ -276,37 +295,44 @@ def invite_sign_out(request: PageRequest, invite_id: UUID) -> HttpResponse:
 def log(request: PageRequest) -> HttpResponseBase:
     """Settings > Activity: what was done, newest first; `format=csv` for all of it as a file."""
     actor = request.actor
-    form = ActivityFilterForm(request.GET or None)
+    form = ActivityFilterForm(request.GET)
     wanted = form.cleaned_data if form.is_valid() else {}
+    if form.errors and request.GET.get("format") == "csv":
+        raise Invalid("There is no such filter")  # a file of everything would be mistaken for it
+    before = request.GET.get("before", "")
     entries = activity.visible_to(
         actor,
         person=wanted.get("person", ""),
         kind=wanted.get("kind", ""),
         since=start_of(wanted.get("since")),
-        until=start_of(wanted.get("until"), days=1),
+        until=end_of(wanted.get("until")),
+        before=int(before) if before.isdecimal() and len(before) < 19 else None,
     )
     if request.GET.get("format") == "csv":
         return as_csv(actor, entries)
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        entries = entries.filter(pk__lt=int(before))
     shown = list(entries[: ENTRIES_PER_PAGE + 1])
     older = shown[ENTRIES_PER_PAGE - 1].pk if len(shown) > ENTRIES_PER_PAGE else None
     query = urlencode({name: value for name, value in wanted.items() if value})
     context = {"tab": "activity", "form": form, "entries": shown[:ENTRIES_PER_PAGE], "older": older, "query": query}
-    return render(request, "workspaces/activity.html", context)
+    return render(request, "workspaces/activity.html", context, status=400 if form.errors else 200)
 
 
-def start_of(day: Any, days: int = 0) -> datetime | None:
-    return datetime.combine(day, time(), UTC) + timedelta(days=days) if day else None
+def start_of(day: date | None) -> datetime | None:
+    return datetime.combine(day, time(), UTC) if day else None
+
+
+def end_of(day: date | None) -> datetime | None:
+    """The first moment after `day`; None without one, and for the last day that there is."""
+    return start_of(day + timedelta(days=1)) if day and day < date.max else None
 
 
 def as_csv(actor: Actor, entries: Any) -> StreamingHttpResponse:
-    header = ("time", "kind", "person", "via", "key", "address", "client", "target id", "target", "details")
+    header = ("time", "kind", "person", "via", "key", "session", "address", "client", "target id", "target", "details")
     rows = (
         (
-            *(e.at.isoformat(), e.kind, e.user and e.user.username, e.means, e.key_id, e.address, e.client),
-            *(e.target_id, e.target_name, e.details or ""),
+            *(e.at.isoformat(), e.kind, e.user and e.user.username, e.key_name or e.via, e.key_id, e.session),
+            *(e.address, e.client, e.target_id, e.target_name),
+            json.dumps(e.details, ensure_ascii=False) if e.details else "",
         )
         for e in entries.iterator(chunk_size=1000)
     )

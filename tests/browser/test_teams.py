@@ -26,6 +26,25 @@ def make_team(page, name):
     page.get_by_text("Invite the others").wait_for()
 
 
+def make_member(site, team, name):
+    """The id of an Editor with two keys and a run that goes on with one of them."""
+    site.shell(
+        "from accounts.models import User; from workspaces.models import Membership, Workspace\n"
+        f"Membership.objects.create(workspace=Workspace.objects.get(slug='{team}'), role=2, "
+        f"user=User.objects.create_user('{name}'))"
+    )
+    keys = [
+        site.shell(
+            "from apikeys import services; from workspaces.services import actor_in; from accounts.models import User\n"
+            f"a = actor_in(User.objects.get(username='{name}'), '{team}')\n"
+            f"print(services.create_key(a, name='{key}')[1])"
+        )
+        for key in ("idle", "busy")
+    ]
+    assert training_starts(site, keys[1]) == 200
+    return next(m["userId"] for m in site.get(keys[0], "/api/members").json()["members"] if m["username"] == name)
+
+
 def invite(page, role):
     page.get_by_role("link", name=re.compile("^Invite")).first.click()
     page.get_by_label("E-mail address").fill("friend@example.org")
@@ -111,6 +130,47 @@ def test_the_story_of_a_team(person, site):
     olga.shot("story-activity")
 
 
+def test_two_tabs_in_two_teams_do_not_confuse_each_other(person, site):
+    """A dialog that was opened in one team acts there or not at all: the other tab switches, signs out, signs in."""
+    name = new_name()
+    olga = person().sign_up(name)
+    first, second = f"team-{uuid.uuid4().hex[:8]}", f"team-{uuid.uuid4().hex[:8]}"
+    for team in (first, second):
+        make_team(olga.page, team)
+    here, there = olga.page, olga.new_page()
+    here.goto(f"/settings?tab=api-keys&workspace={first}")
+    here.get_by_role("link", name=re.compile("^Create.*[Kk]ey")).first.click()
+    dialog = here.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill("of the first")
+    there.goto("/settings?tab=api-keys")
+    there.locator(".sidebar .place summary").click()
+    there.get_by_role("button", name=second).click()
+    there.get_by_role("heading", name="No keys yet").wait_for()
+    dialog.get_by_role("button", name="Create Key").click()
+    here.wait_for_url(re.compile(rf"/settings/api-keys/[0-9a-f-]{{36}}\?workspace={first}"))
+    there.reload()
+    assert there.get_by_role("heading", name="No keys yet").is_visible()
+
+    here.goto(f"/settings?tab=api-keys&workspace={first}")
+    here.get_by_role("article", name="of the first").get_by_role("link", name="Revoke").click()
+    dialog.get_by_role("button", name="Revoke").wait_for()
+    there.get_by_role("button", name=re.compile("Sign out")).click()
+    there.wait_for_url("**/accounts/login/**")
+    person().sign_up(other := new_name())
+    there.get_by_label(re.compile("^username|^login", re.I)).fill(other)
+    there.get_by_label("Password").fill(PASSWORD)
+    there.get_by_role("button", name=re.compile("^sign in$", re.I)).click()
+    there.wait_for_url("**/settings**")
+    dialog.get_by_role("button", name="Revoke").click()  # a form of olga's, with the other's session
+    here.get_by_text("This form has expired").wait_for()
+    olga.complaints = [text for text in olga.complaints if "status of 403" not in text]
+
+    again = person().sign_in(name, PASSWORD)  # where she went last, in whichever browser
+    assert again.page.locator(".sidebar .place strong").inner_text() == second
+    again.page.goto(f"/settings?tab=api-keys&workspace={first}")
+    assert again.page.get_by_role("article", name="of the first").is_visible()
+
+
 def create_in(page, team, name):
     page.goto(f"/settings?tab=api-keys&workspace={team}")
     return create_here(page, name)
@@ -126,16 +186,25 @@ def create_here(page, name):
 
 
 @pytest.mark.parametrize("look", [{"dark": True}, {"phone": True}], ids=["dark", "phone"])
-def test_the_pages_of_a_team_are_good_in_the_dark_and_on_a_phone(person, look):
+def test_the_pages_of_a_team_are_good_in_the_dark_and_on_a_phone(person, site, look):
     olga = person(**look).sign_up(new_name())
     team = f"team-{uuid.uuid4().hex[:8]}"
     make_team(olga.page, team)
+    friend = make_member(site, team, new_name())
+    olga.page.goto(f"/settings?tab=teams&workspace={team}")
+    width = olga.page.viewport_size["width"]
+    for button in olga.page.locator("main td a.button, main td button").all():
+        box = button.bounding_box()
+        assert box["x"] + box["width"] <= width, "every action is in sight without scrolling sideways"
     for path in (
         "/settings?tab=teams",
         "/settings/teams/invite?",
         "/settings/teams/rename?",
         "/settings/teams/second-factor?",
         "/settings/teams/delete?",
+        f"/settings/teams/members/{friend}/remove?",
+        f"/settings/teams/members/{friend}/role?",
+        f"/settings/teams/members/{friend}/transfer?",
         "/settings?tab=activity",
         "/settings?tab=endpoints",
         "/settings/endpoints/create?",
@@ -145,4 +214,5 @@ def test_the_pages_of_a_team_are_good_in_the_dark_and_on_a_phone(person, look):
         olga.page.goto(f"{path}{'&' if '=' in path else ''}workspace={team}")
         olga.assert_accessible()
         olga.assert_fits()
-        olga.shot(f"team-{re.sub('[^a-z]+', '-', path).strip('-')}-{next(iter(look))}")
+        shown = re.sub("[^a-z]+", "-", path.replace(friend, "")).strip("-")
+        olga.shot(f"team-{shown}-{next(iter(look))}")

@@ -2,6 +2,8 @@
 
 import json
 
+import httpx
+
 from tests.conftest import actor_of, assert_error, make_user
 from workspaces import invitations
 from workspaces.access import Role
@@ -64,3 +66,32 @@ def test_leaving_hands_keys_over_through_the_api(call, cast, edda_key):
     assert call(cast.edda, f"DELETE /api/members/{cast.edda.pk}", body).status_code == 204
     assert call(edda_key, "GET /api/account/summary").status_code == 200
     assert_error(call(cast.edda, "GET /api/members", workspace="acme"), 404)
+
+
+def test_an_error_is_said_of_the_field_that_the_caller_sent(call, cast, edda_key):
+    for name, status in (("x", 400), ("settings", 400), ("acme", 409)):
+        answer = call(cast.stan, "POST /api/teams/create", {"username": name, "name": "New"})
+        assert (answer.status_code, set(answer.json()["details"])) == (status, {"username"}), name
+    body = {"handOver": {str(edda_key.id): str(cast.vera.pk)}}
+    answer = call(cast.olga, f"DELETE /api/members/{cast.edda.pk}", body)
+    assert (answer.status_code, set(answer.json()["details"])) == (400, {"handOver"})
+
+
+def test_what_comes_in_chunks_is_refused_and_never_taken_for_nothing(server):
+    """Django reads no body without its length: a removal would revoke keys that were to be handed over."""
+    operator = server.sign_in()
+    team = operator.api("POST", "/api/teams/create", {"username": "chunked-team", "name": "Chunked"}).json()["username"]
+    token = server.new_key(workspace=team)
+    user_id = operator.api("GET", f"/api/members?workspace={team}").json()["members"][0]["userId"]
+    csrf = {"X-CSRFToken": operator.token(operator.http.get("/settings?tab=profile").text)}
+    as_json = csrf | {"Content-Type": "application/json"}
+    with_key = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    for method, path, body, headers in (
+        ("DELETE", f"/api/members/{user_id}?workspace={team}", b'{"handOver": {}}', as_json),
+        ("POST", "/api/api-keys/current/rotate", b'{"grace": "manual"}', with_key),
+    ):
+        client = operator.http if headers is as_json else httpx.Client(base_url=server.url)
+        answer = client.request(method, path, content=iter([body]), headers=headers)
+        assert answer.status_code == 400, answer.text
+        assert "Content-Length" in answer.json()["error"]
+    assert server.get(token).status_code == 200

@@ -16,11 +16,13 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.services import suspend_users
 from apikeys import endpoints, leaks, tokens
 from apikeys import services as keys
 from apikeys.models import ApiKey
 from tests.conftest import actor_of, make_key, make_user
 from tests.training.stream import start
+from tests.workspaces.crowd import fill
 from workspaces import activity, invitations, members, services
 from workspaces.access import Role
 from workspaces.models import Activity, Membership, MembershipPeriod
@@ -200,32 +202,54 @@ def test_each_part_of_the_page_needs_its_own_permission(browser, cast, edda_key)
         assert heading in browser(helper).get(path).content.decode()
 
 
-def fill(team, creator, *, people=0, keys=0, entries=0):
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO accounts_user (id, username, name, email, password, is_superuser, is_staff, is_active, "
-            "date_joined) SELECT gen_random_uuid(), 'person-' || n, '', '', '', false, false, true, now() "
-            "FROM generate_series(1, %s) n",
-            [people],
-        )
-        cursor.execute(
-            "INSERT INTO workspaces_membership (workspace_id, user_id, role) "
-            "SELECT %s, id, 2 FROM accounts_user WHERE username LIKE 'person-%%'",
-            [team.pk],
-        )
-        cursor.execute(
-            "INSERT INTO apikeys_apikey (id, workspace_id, creator_id, name, prefix, digest, ciphertext, "
-            "encryption_key_id, revoke_reason, refused_address, created_at) SELECT gen_random_uuid(), %s, %s, "
-            "'bulk ' || n, 'ul_' || lpad(to_hex(n), 8, '0'), sha256(n::text::bytea), '\\x00', 'k1', '', '', now() "
-            "FROM generate_series(1, %s) n",
-            [team.pk, creator.pk, keys],
-        )
-        cursor.execute(
-            "INSERT INTO workspaces_activity (workspace_id, at, kind, user_id, address, client, target_id, "
-            "target_name, details) SELECT %s, now() - interval '1 minute' * %s * (%s - n), 'key.created', %s, "
-            "'', '', '', 'bulk ' || n, '{}' FROM generate_series(1, %s) n",
-            [team.pk, 100_000 / max(1, entries), entries, creator.pk, entries],
-        )
+# A team whose Owner is gone
+
+
+def appoint(page, *memberships):
+    chosen = [str(membership.pk) for membership in memberships]
+    fields = {"action": "appoint", "_selected_action": chosen, "confirmed": "yes"}
+    answer = page.send("POST", "/admin/workspaces/membership/", fields)
+    return page.get(answer["Location"]).content.decode() if answer.status_code == 302 else answer.content.decode()
+
+
+def roles_in(team):
+    return dict(Membership.objects.filter(workspace=team).values_list("user__username", "role"))
+
+
+def test_the_operator_gives_a_team_whose_owner_has_left_to_a_member(browser, operator, cast):
+    suspend_users(operator, [cast.olga.pk], reason="left the company")
+    edda = Membership.objects.get(workspace=cast.team, user=cast.edda)
+    page = browser(operator)
+    assert "Make Owner" in page.get(f"/admin/workspaces/membership/{edda.pk}/change/").content.decode()
+    asked = page.send("POST", "/admin/workspaces/membership/", {"action": "appoint", "_selected_action": [edda.pk]})
+    assert "edda in acme: Editor" in asked.content.decode()
+    assert roles_in(cast.team)["edda"] == Role.EDITOR, "it was only asked"
+    assert "Edda owns acme now." in appoint(page, edda)
+    assert roles_in(cast.team) == {"olga": Role.ADMIN, "adam": Role.ADMIN, "edda": Role.OWNER, "vera": Role.VIEWER}
+    [entry] = Activity.objects.filter(workspace=cast.team, kind="team.handed_over")
+    assert (entry.user, entry.target_name, entry.details) == (operator, "edda", {"by": "operator"})
+    members.change_role(actor_of(cast.edda, cast.team), cast.adam.pk, Role.VIEWER)  # an Owner's right
+
+
+def test_nobody_is_made_owner_who_cannot_be(browser, operator, cast):
+    suspend_users(operator, [cast.edda.pk])
+    of = {m.user.username: m for m in Membership.objects.filter(workspace=cast.team).select_related("user")}
+    personal, page = Membership.objects.get(user=cast.stan), browser(operator)
+    for chosen, complaint in (
+        ([of["olga"]], "They are the Owner already"),
+        ([of["edda"]], "account is suspended"),
+        ([personal], "A personal workspace cannot be handed over"),
+        ([of["adam"], of["vera"]], "Choose one member"),
+    ):
+        assert complaint in html.unescape(appoint(page, *chosen))
+    for membership in (of["olga"], of["edda"], personal):
+        form = page.get(f"/admin/workspaces/membership/{membership.pk}/change/").content.decode()
+        assert "Make Owner" not in form
+    helper = make_user("helper", is_staff=True)
+    helper.user_permissions.add(Permission.objects.get(codename="view_membership"))
+    appoint(browser(helper), of["adam"])
+    assert roles_in(cast.team) == {"olga": Role.OWNER, "adam": Role.ADMIN, "edda": Role.EDITOR, "vera": Role.VIEWER}
+    assert not Activity.objects.filter(kind="team.handed_over").exists()
 
 
 # Who had access to what

@@ -410,6 +410,26 @@ def test_where_sign_up_is_closed_an_invitation_opens_no_door(browser, cast, sett
 # Mail
 
 
+def test_nobody_mails_invitations_without_end(browser, call, cast, settings):
+    """Whoever makes a team could else send mail in this server's name to whomever they like."""
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {"invite": (3, 3600)}
+    invitation, _ = invite(cast)
+    body = {"email": "a@example.org", "role": "viewer"}
+    assert call(cast.olga, "POST /api/members", body).status_code == 201
+    assert call(cast.olga, f"POST /api/invites/{invitation.pk}/resend").status_code == 200
+    fields = {"email": "b@example.org", "role": Role.VIEWER.value}
+    assert browser(cast.olga).send("POST", "/settings/teams/invite?workspace=acme", fields).status_code == 200
+    count = Invitation.objects.count()
+    resend = f"/settings/teams/invites/{invitation.pk}/resend?workspace=acme"
+    for path in ("/settings/teams/invite?workspace=acme", resend):
+        assert browser(cast.olga).send("POST", path, fields | {"email": "c@example.org"}).status_code == 429
+    for what in ("POST /api/members", f"POST /api/invites/{invitation.pk}/resend"):
+        assert_error(call(cast.olga, what, body), 429, code="RATE_LIMITED")
+    assert Invitation.objects.count() == count
+    assert call(cast.olga, "GET /api/members").status_code == 200, "the rest goes on"
+    assert call(cast.adam, "POST /api/members", {"email": "d@example.org", "role": "viewer"}).status_code == 201
+
+
 @pytest.fixture
 def outbox(settings):
     settings.HAS_EMAIL = True

@@ -129,6 +129,21 @@ def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, ca
     assert call(edda_key, SUMMARY).status_code == 200
 
 
+def test_who_may_not_manage_keys_cannot_make_theirs_write_again_on_the_way_out(call, browser, cast, vera_key):
+    """A Viewer's key only reads; under an Editor it would write, and the Viewer knows its value."""
+    with pytest.raises(NotAllowed):
+        members.remove_member(actor_of(cast.vera, cast.team), cast.vera.pk, handovers={vera_key.id: cast.olga.pk})
+    path = f"/settings/teams/members/{cast.vera.pk}/remove?workspace=acme"
+    page = browser(cast.vera).get(path).content.decode()
+    assert vera_key[:11] in page
+    assert "As a Viewer you cannot hand one over" in page
+    assert "Hand over to" not in page
+    assert browser(cast.vera).send("POST", path, {f"key-{vera_key.id}": str(cast.olga.pk)}).status_code == 400
+    assert role_of(cast.team, cast.vera) == V
+    members.remove_member(actor_of(cast.olga, cast.team), cast.vera.pk, handovers={vera_key.id: cast.olga.pk})
+    assert call(vera_key, "POST /api/api-keys/current/rotate", {"grace": "manual"}).status_code == 200
+
+
 def test_a_foreign_key_cannot_be_handed_over(cast, edda_key, stan_key):
     olgas = make_key(actor_of(cast.olga, cast.team))
     for key in (stan_key, olgas):
@@ -191,6 +206,21 @@ def test_a_renamed_team_keeps_its_old_name_taken(call, cast, edda_key):
     assert call(edda_key, SUMMARY).json()["username"] == "acme-labs"
     with pytest.raises(Conflict):
         make_user("acme")
+    for person in (cast.olga, cast.stan):
+        with pytest.raises(Conflict):
+            services.create_team(actor_of(person), slug="acme", name="Another")
+
+
+def test_a_team_may_go_back_to_a_name_that_it_had_and_to_no_other(call, cast, edda_key):
+    other = services.create_team(actor_of(cast.olga), slug="other-team", name="Other")
+    for slug in ("acme-labs", "acme", "acme-labs"):
+        services.rename_team(actor_of(cast.olga, cast.team), slug=slug, name="Acme")
+        assert call(edda_key, SUMMARY).json()["username"] == slug
+        cast.team.refresh_from_db()
+    services.rename_team(actor_of(cast.olga, other), slug="new-name", name="Other")
+    for slug in ("other-team", "new-name", "stan"):
+        with pytest.raises(Conflict):
+            services.rename_team(actor_of(cast.olga, cast.team), slug=slug, name="Acme")
 
 
 def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key):
@@ -271,10 +301,51 @@ def test_an_invitation_that_is_not_open_says_why(cast, what, sentence):
 
 def test_accepting_never_lowers_a_role_and_may_raise_it(cast):
     _, token = invite(cast, role=V)
-    assert invitations.accept(cast.edda, token).role == E
+    with pytest.raises(Conflict, match="You are in Acme already, as Editor"):
+        invitations.accept(cast.edda, token)
+    assert invitations.accept(cast.stan, token).role == V, "it stayed good for whom it was meant"
     _, token = invite(cast, role=A)
     assert invitations.accept(cast.edda, token).role == A
     assert role_of(cast.team, cast.edda) == A
+    assert Activity.objects.filter(user=cast.edda, kind="member.joined").count() == 0, "she was in before"
+    [entry] = Activity.objects.filter(user=cast.edda, kind="member.role_changed")
+    assert entry.details == {"before": "Editor", "after": "Admin", "by": "invitation"}
+    periods = MembershipPeriod.objects.filter(workspace=cast.team, user__in=[cast.edda, cast.stan])
+    assert sorted(periods.values_list("user__username", "role")) == [("edda", E), ("edda", A), ("stan", V)]
+
+
+ENDS = {
+    "demoted": lambda cast, owner: members.change_role(owner, cast.adam.pk, E),
+    "removed": lambda cast, owner: members.remove_member(owner, cast.adam.pk),
+    "left": lambda cast, owner: members.remove_member(actor_of(cast.adam, cast.team), cast.adam.pk),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_invitations_end_for_good_with_the_right_of_their_sender(call, cast, how):
+    """They leave the list, the log says so, and who gets the right back does not get them back."""
+    (dead, token), (open_one, _) = invite(cast, who="adam", role=V), invite(cast, email="other@example.org")
+    owner = actor_of(cast.olga, cast.team)
+    ENDS[how](cast, owner)
+    assert [i["id"] for i in call(cast.olga, "GET /api/members").json()["invites"]] == [str(open_one.pk)]
+    [entry] = Activity.objects.filter(kind="invitation.cancelled")
+    assert (entry.target_id, entry.details) == (str(dead.pk), {"reason": "its sender may no longer invite"})
+    with pytest.raises(Conflict, match="may no longer invite"):
+        invitations.accept(cast.stan, token)
+    Membership.objects.update_or_create(workspace=cast.team, user=cast.adam, defaults={"role": A})
+    with pytest.raises(Conflict, match="was cancelled"):
+        invitations.accept(cast.stan, token)
+    with pytest.raises(NotFound):
+        invitations.resend(owner, dead.pk)
+
+
+def test_a_former_owners_invitations_go_on_where_an_admin_could_send_them(cast):
+    (_, for_admin), (_, for_editor) = invite(cast, role=A), invite(cast, email="other@example.org", role=E)
+    members.transfer_ownership(actor_of(cast.olga, cast.team), cast.adam.pk, confirmation="acme")
+    with pytest.raises(Conflict, match="may no longer invite"):
+        invitations.accept(cast.stan, for_admin)
+    members.change_role(actor_of(cast.adam, cast.team), cast.edda.pk, A)  # somebody else's role changes none of them
+    assert invitations.accept(cast.stan, for_editor).role == E
 
 
 def test_an_invitation_for_one_address_is_for_that_address(cast):

@@ -102,6 +102,20 @@ def test_of_two_handovers_at_once_one_happens(in_new_teams):
         assert sorted(results) == ["NotAllowed", "done"]
 
 
+def test_of_a_handover_and_the_operators_choice_at_once_one_owner_comes(in_new_teams):
+    operator = make_user("operator")
+
+    @in_new_teams
+    def race(team):
+        chosen = Membership.objects.get(workspace=team.workspace, user=team.edda)
+        results = at_once(
+            lambda: members.transfer_ownership(team.actor("olga"), team.adam.pk, confirmation=team.slug),
+            lambda: members.appoint_owner(operator, chosen),
+        )
+        assert results in (["done", "done"], ["NotAllowed", "done"])
+        assert Membership.objects.get(workspace=team.workspace, role=O).user in (team.edda, team.adam)
+
+
 def test_two_owners_never_come_of_a_handover_beside_a_removal_and_a_demotion(in_new_teams):
     @in_new_teams
     def race(team):
