@@ -16,10 +16,10 @@ from django.db.models import (
     OuterRef,
     Q,
     Subquery,
+    TextField,
     Value,
     When,
 )
-from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, Least, Now
 
 from training import metrics
@@ -60,7 +60,7 @@ def sorted_runs(runs: Any, sort: str, metric: str) -> Any:
         "status": _shown_status(),
         "epochs": Least(done, "planned_epochs", output_field=IntegerField()),
         "fitness": F("best_fitness"),
-        "metric": Cast(KeyTextTransform(metric, "last_metrics"), FloatField()),
+        "metric": Cast(metrics.in_json("last_metrics", metric, TextField()), FloatField()),
         "duration": Coalesce("completed_at", "cancelled_at", "heard_at") - F("attempt_started_at"),
         "started": F("started_at"),
         "by": F("creator__username"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Func, Q, TextField
+from django.db.models import F, Func, JSONField, Q, TextField, Value
 from django.db.models.functions import Left
 
 from training.models import Epoch, Run
@@ -59,6 +59,15 @@ def names_in(rows: Any, column: str) -> list[str]:
     """The names of all metrics in a column of `rows`, in the client's order. One query."""
     found = rows.annotate(metric_name=Func(F(column), function="jsonb_object_keys", output_field=TextField()))
     return sorted(found.order_by().values_list("metric_name", flat=True).distinct(), key=rank)
+
+
+def in_json(column: str, name: str, output_field: Any) -> Func:
+    """The value called `name` in a column of JSON, as JSON or, for a TextField, as text.
+
+    Clients choose the names: Django's own transforms take `__` and digits in them for something else.
+    """
+    function = "jsonb_extract_path_text" if isinstance(output_field, TextField) else "jsonb_extract_path"
+    return Func(F(column), Value(name), function=function, output_field=output_field)
 
 
 def main_of(names: Sequence[str]) -> str:
@@ -176,8 +185,8 @@ def one_metric(runs: Iterable[Run], name: str, points: int = POINTS) -> dict[str
     for run in runs:
         end, found[run.pk] = end_of_epochs(run), ([], [])
         wanted |= Q(run=run.pk) if end is None else Q(run=run.pk, number__lt=end)
-    rows = Epoch.objects.filter(wanted, metrics__has_key=name).order_by("run", "number")
-    for run_id, number, value in rows.values_list("run", "number", f"metrics__{name}"):
+    rows = Epoch.objects.filter(wanted, metrics__has_key=name).annotate(value=in_json("metrics", name, JSONField()))
+    for run_id, number, value in rows.order_by("run", "number").values_list("run", "number", "value"):
         xs, ys = found[run_id]
         xs.append(number + 1)
         ys.append(value)

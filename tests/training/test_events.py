@@ -90,6 +90,17 @@ def test_nan_and_infinity_are_missing(call, edda_key):
     assert stored.fitness is None
 
 
+def test_what_no_double_holds_is_missing_and_the_largest_epoch_can_be_resumed(call, browser, cast, edda_key):
+    body = started()
+    del body["data"]["epochs"]
+    model_id = send(call, edda_key, body)["modelId"]
+    send(call, edda_key, epoch(model_id, 2**31 - 2, system={"cpu": 10**400, "ram": -(10**400)}))
+    assert Epoch.objects.get().system == {"cpu": None, "ram": None}
+    assert send(call, edda_key, body | {"modelId": model_id})["runId"] == 2
+    for path in ("/acme/my-project?sort=-epochs", f"/runs/{model_id}/curves?workspace=acme"):
+        assert browser(cast.vera).get(path).status_code == 200
+
+
 def test_text_comes_without_what_postgresql_refuses_and_without_keys(call, edda_key):
     token = str.__str__(edda_key)
     model_id = start(call, edda_key, command=f"yolo login {token}")
@@ -118,7 +129,7 @@ NONSENSE = {
     "negative epoch": {"event": "epoch_end", "modelId": "M", "data": {"epoch": -1, "metrics": {}}},
     "epoch is text": {"event": "epoch_end", "modelId": "M", "data": {"epoch": "1", "metrics": {}}},
     "epoch is true": {"event": "epoch_end", "modelId": "M", "data": {"epoch": True, "metrics": {}}},
-    "epoch is huge": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 10**12, "metrics": {}}},
+    "epoch is huge": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 2**31 - 1, "metrics": {}}},
     "no metrics": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1}},
     "metrics is a list": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1, "metrics": [1]}},
     "a metric is text": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1, "metrics": {"lr": "1"}}},

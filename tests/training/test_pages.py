@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -248,6 +249,19 @@ def test_the_curves_of_chosen_runs_and_how_their_rows_stand(look, cast, call, ed
     assert look(cast.vera, f"{base}&seen={found['stamp']}", 204).content == b""
     send(call, edda_key, epoch(other, 1))
     assert look(cast.vera, f"{base}&seen={found['stamp']}").json()["states"][other]["epochs"] == "2 / 3"
+
+
+@pytest.mark.parametrize("name", ["a b", "a__b", "0", "val/x__len", "100%", "%s", "q'\"; --", "\\", "\t", "экс"])
+def test_a_curve_and_a_column_may_have_any_name(look, cast, call, edda_key, run, name):
+    send(call, edda_key, epoch(str(run.pk), 2, metrics={name: 7.5, "val/loss": 1}))
+    query = urlencode({"run": run.pk, "metric": name})
+    [curve] = look(cast.vera, f"/projects/{run.project_id}/curves?{query}").json()["curves"].values()
+    assert (curve["x"], curve["y"]) == ([3], [7.5])
+    other = start(call, edda_key, name="other")
+    send(call, edda_key, epoch(other, 0, metrics={name: 8}))
+    start(call, edda_key, name="none")
+    query = urlencode({"sort": "metric", "metric": name})
+    assert rows(look(cast.vera, f"/acme/my-project?{query}")) == ["exp1", "other", "none"]
 
 
 def test_runs_of_another_project_are_not_drawn(look, cast, call, edda_key, run):
