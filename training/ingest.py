@@ -235,7 +235,9 @@ def _statement(name: str, changes: str = "", kept: str = "", best: str = "SELECT
         f"""
         WITH before AS (
             SELECT * FROM training_run
-            WHERE id = %(run)s::uuid AND workspace_id = %(workspace)s::uuid AND deleted_at IS NULL FOR NO KEY UPDATE
+            WHERE id = %(run)s::uuid AND workspace_id = %(workspace)s::uuid AND deleted_at IS NULL
+                AND EXISTS (SELECT FROM training_project p WHERE p.id = project_id AND p.deleted_at IS NULL)
+            FOR NO KEY UPDATE
         ), run AS (
             UPDATE training_run r SET heard_at = clock_timestamp(), version = r.version + 1,
                 key_id = COALESCE(%(key)s::uuid, r.key_id),
@@ -428,7 +430,7 @@ def _fail(actor: Actor, event: events.TrainingFailed) -> Outcome:
 def _locked(actor: Actor, event: events.Event) -> Run:
     run = (
         Run.objects.kept()
-        .filter(workspace=actor.workspace, pk=event.model_id)
+        .filter(workspace=actor.workspace, project__deleted_at=None, pk=event.model_id)
         .select_related("project")
         .select_for_update(of=("self",), no_key=True)
         .first()

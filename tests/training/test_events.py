@@ -175,19 +175,24 @@ def contents():
     return [list(table.objects.order_by("pk").values()) for table in tables]
 
 
+def every_event(model_id):
+    """One of each kind for a model, resuming included."""
+    return [
+        epoch(model_id, 0),
+        event(model_id, "console_output", chunkId=1, content="x"),
+        event(model_id, "system_metrics", cpu=1),
+        event(model_id, "training_progress"),
+        event(model_id, "training_complete", results={}),
+        event(model_id, "training_failed", error="x"),
+        event(model_id, "checkpoint_saved", modelPath="models/a/b/best.pt"),
+        started() | {"modelId": model_id},
+    ]
+
+
 def test_an_event_of_an_unknown_model_or_of_another_workspace_is_404(call, edda_key, stan_key):
     theirs = start(call, stan_key)
     for model_id in (theirs, "6745c0ffee0000000000a001", "00000000-0000-0000-0000-000000000000", "nonsense"):
-        for body in (
-            epoch(model_id, 0),
-            event(model_id, "console_output", chunkId=1, content="x"),
-            event(model_id, "system_metrics", cpu=1),
-            event(model_id, "training_progress"),
-            event(model_id, "training_complete", results={}),
-            event(model_id, "training_failed", error="x"),
-            event(model_id, "checkpoint_saved", modelPath="models/a/b/best.pt"),
-            started() | {"modelId": model_id},
-        ):
+        for body in every_event(model_id):
             assert_error(call(edda_key, METRICS, body), 404, "Model not found")
     assert not Epoch.objects.exists()
     assert not Run.objects.filter(workspace__slug="acme").exists()
@@ -296,12 +301,16 @@ def test_model_id_wins_over_project_and_name(call, edda_key):
     assert Epoch.objects.get().run.slug == "exp1"
 
 
-def test_a_run_in_the_trash_is_gone_for_its_client(call, edda, edda_key):
+@pytest.mark.parametrize("deleted", ["models/acme/my-project/exp1", "projects/acme/my-project"])
+def test_a_run_in_the_trash_is_gone_for_its_client(call, edda, edda_key, deleted):
     model_id = start(call, edda_key)
-    assert call(edda, "DELETE /api/models/acme/my-project/exp1").status_code == 200
-    assert_error(call(edda_key, METRICS, epoch(model_id, 0)), 404, "Model not found")
-    assert start(call, edda_key) != model_id
-    assert Run.objects.kept().get().slug == "exp1"
+    assert call(edda, f"DELETE /api/{deleted}").status_code == 200
+    for body in every_event(model_id):
+        assert_error(call(edda_key, METRICS, body), 404, "Model not found")
+    assert not Epoch.objects.exists()
+    assert Run.objects.get().attempt == 1
+    second = send(call, edda_key, started())  # what clients do where resuming is answered with 404
+    assert (second["modelId"] != model_id, second["modelSlug"]) == (True, "exp1")
 
 
 def test_progress_counts_no_epoch_twice_with_early_stopping(call, edda_key):
