@@ -121,7 +121,7 @@ def _shown_status() -> Any:
 def state(run: Run, metric: str = "") -> dict[str, Any]:
     """What pages say of a run and keep up to date: as text, so that server and script say the same.
 
-    `stage` is another where more than these texts is: the page then asks for its actions and results anew.
+    `stage` is another where more than these texts is: the page then asks for its actions, facts and results anew.
     """
     left = run.seconds_left
     return {
@@ -136,7 +136,7 @@ def state(run: Run, metric: str = "") -> dict[str, Any]:
         "bestEpoch": f"epoch {run.best_epoch + 1}" if run.best_epoch is not None else "",
         "metric": number(run.last_metrics.get(metric)) if metric else "",
         "progress": list(run.console_progress.values()),
-        "stage": f"{run.shown_status} {run.attempt} {run.weights_id or ''}",
+        "stage": f"{run.shown_status} {run.attempt} {run.last_epoch is not None} {run.weights_id or ''}",
     }
 
 

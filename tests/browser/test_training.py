@@ -124,12 +124,18 @@ def point_at(page, card, share):
     page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
 
 
-def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(site, operator):
+def test_a_run_is_watched_from_its_start_to_its_weights_without_reloading(site, operator):
     trainer = Trainer(site, name="watched")
-    trainer.train(3)
     watcher = operator()
     page = watcher.page
     page.goto(trainer.path)
+    page.evaluate("window.notReloaded = true")
+    page.get_by_text("No epoch has ended yet.").wait_for()
+    export = page.locator("summary", has_text="Export")
+    assert export.count() == 0
+    trainer.train(3)
+    export.wait_for()  # with the first epoch come its export and the metric that tells best how good the run is
+    assert page.locator(".tiles dt", has_text="mAP50-95(B)").count() == 1
     loss, mean = chart(page, "Training loss"), chart(page, "mAP")
     page.get_by_text("3 / 30", exact=True).wait_for()
     loss.locator(".at", has_text="Epoch 3").wait_for()
@@ -137,14 +143,15 @@ def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(
     assert titles == ["Training loss", "Validation loss", "Precision and recall", "mAP", "Learning rate"]
     assert "box_loss" in page.locator("[data-lines]").inner_text()
     assert "\x1b" not in page.locator("[data-lines]").inner_text()
-    page.evaluate("window.notReloaded = true")
 
     trainer.train(9)
-    bars = {"1": "  13/30  4.2G: 33% ━━━───── 10/30"}
-    trainer.console("[2026-11-23 09:54:17] a \x1b[34m\x1b[1mblue\x1b[0m line", bars)
+    bars = {"1": "  13/30: 1%\r  13/30: 2%\r  13/30  4.2G: 33% ━━━───── 10/30"}
+    trainer.console("[2026-11-23 09:54:17] one\rtwo\ra \x1b[34m\x1b[1mblue\x1b[0m line\r", bars)
     page.get_by_text("12 / 30", exact=True).wait_for()
     page.get_by_text("40 %", exact=True).wait_for()
     page.get_by_text("13/30  4.2G").wait_for()
+    assert page.locator("[data-bars]").inner_text().strip() == "13/30  4.2G: 33% ━━━───── 10/30"
+    assert page.locator(".chunk", has_text="blue").inner_text().strip() == "09:54:17 a blue line"
     assert page.locator(".ansi-bold.ansi-4", has_text="blue").is_visible()
     assert page.locator(".stamp", has_text="09:54:17").get_attribute("title") == "2026-11-23"
     page.get_by_role("heading", name="Machine").wait_for()
@@ -177,8 +184,12 @@ def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(
     watcher.shot("training-run-live")
 
     trainer.train(18)
+    export.focus()
     trainer.finish()
     page.get_by_text("Completed", exact=True).wait_for()
+    page.get_by_role("heading", name="Results").wait_for()
+    assert page.get_by_role("link", name="Cancel").count() == 1  # nothing is taken away from under somebody's hands
+    page.keyboard.press("Tab")
     page.get_by_role("link", name="Download weights").wait_for()
     page.get_by_role("heading", name="Machine").scroll_into_view_if_needed()  # plots are drawn when they are seen
     page.locator(".matrix").wait_for()
