@@ -238,7 +238,10 @@ def changes(run: Run, after: int) -> dict[str, Any] | None:
     names |= {name: group_of(name, SYSTEM_GROUPS) for _, values in readings for name in values}
     return {
         "groups": names,
-        "epochs": [{"x": e.number + 1, "metrics": {n: rounded(v) for n, v in e.metrics.items()}} for e in drawn],
+        "epochs": [
+            {"x": e.number + 1, "metrics": {name: rounded(e.metrics[name]) for name in sorted(e.metrics, key=rank)}}
+            for e in drawn
+        ],
         "system": [{"x": seconds(start, at), "values": values} for at, values in readings],
         "console": pieces(chunks),
     }

@@ -68,8 +68,9 @@ export class Chart {
     this.curves = curves;
     const shown = curves.map((curve) => (this.isLog ? { ...curve, y: curve.y.map((y) => (y > 0 ? y : null)) } : curve));
     const names = JSON.stringify(shown.map(({ name, label, colour, dashed }) => [name, label, colour, dashed]));
-    // One common x: what a curve lacks there is undefined, which uPlot bridges; null stays a gap.
-    const data = shown.length ? window.uPlot.join(shown.map((curve) => [curve.x, curve.y])) : [[]];
+    // One common x: what a curve lacks there is undefined, which uPlot bridges; null stays a gap. Copies, because the
+    // curves grow in place, and what is drawn now must be known when the next values come.
+    const data = shown.length ? window.uPlot.join(shown.map((curve) => [[...curve.x], [...curve.y]])) : [[]];
     if (this.plot && names === this.names) {
       const { min, max } = this.plot.scales.x;
       const [first, last] = [this.plot.data[0][0], this.plot.data[0].at(-1)];
