@@ -21,7 +21,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tests.live import Server, free_port, wait_for
+import psutil
+
+from tests.live import Server, WebSession, free_port, wait_for
 
 CONNECTIONS = 8
 SECONDS = 5.0
@@ -203,7 +205,28 @@ def pages(server: Server, ours: Ours, path: str) -> None:
         assert answer is not None
         size = len(answer.content) / 1000
         print(f"  {title:36}{statistics.median(times):7.0f} ms {size:8.0f} kB   {answer.status_code}")
+    viewers(server, session, f"{addresses['live']}&after={version}&status=running")
     drawn(server, path)
+
+
+def viewers(server: Server, session: WebSession, address: str) -> None:
+    """What a thousand people cost who look at runs that say nothing: their pages ask once a minute (polling.js)."""
+    polls, seconds = 300, time_on_cpu(server)
+    for _ in range(polls):
+        assert session.http.get(address).status_code == 204
+    each = (time_on_cpu(server) - seconds) / polls
+    print(
+        f"  a thousand viewers of idle runs     {1000 / 60 * each * 100:7.1f} % of a core ({each * 1000:.1f} ms a poll)"
+    )
+
+
+def time_on_cpu(server: Server) -> float:
+    """How many seconds of CPU the server and its PostgreSQL have used so far."""
+    assert server.process is not None
+    database = int((server.data_dir / "pg" / "postmaster.pid").read_text().split("\n", 1)[0])
+    parents = [psutil.Process(pid) for pid in (server.process.pid, database)]
+    processes = {*parents, *(child for parent in parents for child in parent.children(recursive=True))}
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def drawn(server: Server, path: str) -> None:
