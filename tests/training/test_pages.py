@@ -388,7 +388,9 @@ def test_the_final_validation_is_no_point_of_the_curves(look, cast, call, edda_k
     assert curves[pk]["x"] == [1, 2, 3]
 
 
-def test_a_run_that_falls_silent_is_told_without_an_event(look, cast, run, settings):
+def test_a_run_that_falls_silent_is_told_without_an_event_and_lives_again_when_it_speaks(
+    look, cast, call, edda_key, run, settings
+):
     look(cast.vera, live(run, run.version, status="running"), 204)
     settings.RUN_STALLED_SECONDS = 1
     Run.objects.update(heard_at=timezone.now() - timedelta(seconds=5))
@@ -396,6 +398,14 @@ def test_a_run_that_falls_silent_is_told_without_an_event(look, cast, run, setti
     assert found["state"]["status"] == "stalled"
     assert found["changes"]["epochs"] == []
     look(cast.vera, live(run, run.version, status="stalled"), 204)
+    for path in ("/acme/my-project", "/acme/my-project/exp1"):
+        assert ">Stalled<" in look(cast.vera, path).content.decode()
+    send(call, edda_key, epoch(str(run.pk), 2))
+    settings.RUN_STALLED_SECONDS = 900
+    found = look(cast.vera, live(run, run.version, status="stalled")).json()
+    assert (found["state"]["status"], found["state"]["epochs"]) == ("running", "3 / 3")
+    for path in ("/acme/my-project", "/acme/my-project/exp1"):
+        assert ">Running<" in look(cast.vera, path).content.decode()
 
 
 def test_cancelling_and_finishing_are_another_stage(look, browser, cast, call, edda_key, run):
