@@ -209,8 +209,8 @@ def settle(checkpoint: Checkpoint) -> bool:
 def promote(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """The change that makes a stored checkpoint the run's weights; none if it is, or if newer ones are.
 
-    Newer is what a later attempt asked for, or the same attempt later. The former weights stay for KEEP_SUPERSEDED. Call in a
-    transaction that has locked the run.
+    Newer is what a later attempt asked for, or the same attempt later. The former weights stay for KEEP_SUPERSEDED.
+    Call in a transaction that has locked the run.
     """
     if run.weights_id == checkpoint.pk:
         return {}
