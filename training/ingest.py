@@ -95,11 +95,12 @@ def start(actor: Actor, event: events.TrainingStarted, digest: bytes) -> Outcome
     for taken, start_digest, key_id, version, is_recent, pk, attempt in rows:
         if bytes(start_digest) == digest and key_id == actor.key_id and version == 1 and is_recent and digest:
             return Outcome(pk, taken, project.slug, attempt)
+    slug, name = free_slug(wanted, {row[0] for row in rows}), events.clean_text(event.name or "")[:200]
     run = Run.objects.create(
         workspace=actor.workspace,
         project=project,
-        slug=free_slug(wanted, {row[0] for row in rows}),
-        name=events.clean_text(event.name or "")[:200] or wanted,
+        slug=slug,
+        name=name if name not in ("", wanted) else slug,  # the number is in sight wherever the run is
         creator=actor.user,
         status=Status.RUNNING,
         attempt=1,

@@ -236,6 +236,10 @@ def test_a_second_run_of_a_name_gets_a_number(call, edda_key):
     assert [a["runId"] for a in answers] == [1, 1, 1]
     assert answers[1]["modelUrl"] == "http://testserver/acme/my-project/exp1-2"
     assert call(edda_key, METRICS, started(name="")).json()["modelSlug"] == "train"
+    for name in ("Exp 1!", "exp1"):
+        call(edda_key, METRICS, started(name=name, seed=name))
+    names = dict(Run.objects.values_list("slug", "name"))
+    assert names == {slug: slug for slug in names} | {"exp-1": "Exp 1!"}
 
 
 def test_a_start_whose_answer_was_lost_is_the_same_run(call, edda_key):
