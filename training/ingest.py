@@ -148,7 +148,7 @@ def resume(actor: Actor, event: events.TrainingStarted, digest: bytes) -> Outcom
         console_progress={},
         epochs_before=run.epochs_done,
         version=F("version") + 1,
-        **_described(event),
+        **{column: value for column, value in _described(event).items() if value},  # the rest is as it was
     )
     if actor.key is not None:
         KeyRun.objects.get_or_create(key=actor.key, run=run)

@@ -262,6 +262,9 @@ def test_resuming_goes_on_in_the_same_model_as_one_more_attempt(call, edda_key):
     assert send(call, edda_key, late)["ignored"] == "stale_instance"
     run = Run.objects.get()
     assert (run.status, run.attempt, run.epochs_done) == ("running", 2, 2)
+    assert send(call, edda_key, event(model_id, "training_started", device="cuda:0"))["runId"] == 3
+    run = Run.objects.get()  # what a start does not say stays as it was
+    assert (run.device, run.planned_epochs, run.task, run.train_args["batch"]) == ("cuda:0", 3, "detect", "4")
 
 
 def test_a_cancelled_run_is_told_so_and_its_late_events_are_kept(call, edda, edda_key):
