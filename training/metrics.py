@@ -11,6 +11,7 @@ from django.db.models.functions import Left
 from training.models import Epoch, Run
 
 POINTS = 500  # of one curve; a chart is rarely wider in pixels
+MOST_READINGS = 2000  # of the machine that a page of curves is made of; each is but a sample of an epoch
 MOST_CHANGES = 500  # rows that one answer to `live` brings; with more the page loads all anew
 MOST_CURVES = 200  # of a run, the client's own first
 MOST_SHOWN = 20_000  # characters of one chunk of console; clients send five lines
@@ -126,24 +127,22 @@ def is_final(run: Run, number: int) -> bool:
 def curves(run: Run, points: int = POINTS) -> dict[str, Any]:
     """All that the charts of a run draw: `metrics` and `system` as curves by name, in the client's order.
 
-    The x of metrics is the epoch, from 1; of the system, seconds since the start. Two queries.
+    The x of metrics is the epoch, from 1; of the system, seconds since the start. Three queries.
     """
     numbers: list[float] = []
     columns: dict[str, list[float | None]] = {}
-    readings: list[tuple[float, dict[str, float]]] = []
     start, end = run.started_at or run.created_at, end_of_epochs(run)
-    for number, metrics, system, at in run.epochs.order_by("number").values_list("number", "metrics", "system", "at"):
-        if system:
-            readings.append((seconds(start, at), flat(system)))
-        if end is not None and number >= end:
-            continue
+    epochs = run.epochs.order_by("number").values_list("number", "metrics")
+    for number, metrics in epochs if end is None else epochs.filter(number__lt=end):
         for name in metrics.keys() - columns.keys():
             columns[name] = [None] * len(numbers)
         numbers.append(number + 1)
         for name, column in columns.items():
             column.append(metrics.get(name))
-    for data, at in run.samples.values_list("data", "at"):
-        readings.append((seconds(start, at), flat(data)))
+    every = 1 + ((run.last_epoch or 0) - (run.first_epoch or 0)) // MOST_READINGS
+    among = run.epochs.annotate(place=F("number") % every).filter(Q(place=0) | Q(number=run.last_epoch))
+    found = (*among.values_list("system", "at"), *run.samples.values_list("data", "at"))
+    readings = [(seconds(start, at), flat(system)) for system, at in found if system]
     names = sorted(columns, key=rank)[:MOST_CURVES]
     system = list(by_name(readings).items())[:MOST_CURVES]
     return {

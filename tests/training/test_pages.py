@@ -388,6 +388,21 @@ def test_the_final_validation_is_no_point_of_the_curves(look, cast, call, edda_k
     assert curves[pk]["x"] == [1, 2, 3]
 
 
+def test_the_curves_of_a_long_run_are_thinned_and_their_peaks_and_ends_stay(look, cast, run):
+    Epoch.objects.all().delete()
+    Epoch.objects.bulk_create(
+        Epoch(run=run, number=n, metrics={"lr": 9 if n == 3333 else n / 10**4}, system={"cpu": n / 100}, version=2)
+        for n in range(5001)
+    )
+    Run.objects.update(planned_epochs=9000, last_epoch=5000, last_validated_epoch=None)
+    found = look(cast.vera, f"/runs/{run.pk}/curves").json()
+    metric, load = found["metrics"]["lr"], found["system"]["CPU"]
+    assert len(metric["x"]) <= 500
+    assert len(load["x"]) <= 500
+    assert (metric["x"][0], metric["x"][-1], metric["y"][metric["x"].index(3334)]) == (1, 5001, 9)
+    assert (load["y"][0], load["y"][-1]) == (0, 50)
+
+
 def test_a_run_that_falls_silent_is_told_without_an_event_and_lives_again_when_it_speaks(
     look, cast, call, edda_key, run, settings
 ):
