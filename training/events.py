@@ -17,6 +17,7 @@ from config.redaction import redact
 from training.models import NAME_LENGTH, SLUG_LENGTH, Task
 
 MAX_INTEGER = 2**31 - 1
+MAX_EPOCH = MAX_INTEGER - 1  # they count from 0, and the database keeps and sorts by how many there are
 MAX_CHUNK_ID = 2**63 - 1
 MAX_METRICS = 1000  # of one epoch
 MAX_METRIC_NAME = 200
@@ -155,14 +156,14 @@ def slugify(text: str) -> str:
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """`value` as PostgreSQL can keep it: infinity and NaN are missing (None), text is without what it must not hold.
+    """`value` as PostgreSQL can keep it: what no double holds is missing (None), text is without what it must not hold.
 
     Raises Invalid where it is nested too deep.
     """
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, int | float):
+        return _finite(value)
     if depth > MAX_DEPTH:
         raise _invalid("data", "This is nested too deep.")
     if isinstance(value, dict):
@@ -195,7 +196,7 @@ def _epoch(data: Mapping[str, Any]) -> EpochEnd:
         raise _invalid("data.metrics", "This field is required.")
     planned = "epochs_total" if "epochs_total" in data else "total_epochs"
     return EpochEnd(
-        epoch=_integer(data, "epoch", 0) or 0,
+        epoch=_integer(data, "epoch", 0, most=MAX_EPOCH) or 0,
         metrics=_numbers(data, "metrics"),
         system=_map(data, "system"),
         fitness=_number(data, "fitness"),

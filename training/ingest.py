@@ -95,11 +95,12 @@ def start(actor: Actor, event: events.TrainingStarted, digest: bytes) -> Outcome
     for taken, start_digest, key_id, version, is_recent, pk, attempt in rows:
         if bytes(start_digest) == digest and key_id == actor.key_id and version == 1 and is_recent and digest:
             return Outcome(pk, taken, project.slug, attempt)
+    slug, name = free_slug(wanted, {row[0] for row in rows}), events.clean_text(event.name or "")[:200]
     run = Run.objects.create(
         workspace=actor.workspace,
         project=project,
-        slug=free_slug(wanted, {row[0] for row in rows}),
-        name=events.clean_text(event.name or "")[:200] or wanted,
+        slug=slug,
+        name=name if name not in ("", wanted) else slug,  # the number is in sight wherever the run is
         creator=actor.user,
         status=Status.RUNNING,
         attempt=1,
@@ -147,7 +148,7 @@ def resume(actor: Actor, event: events.TrainingStarted, digest: bytes) -> Outcom
         console_progress={},
         epochs_before=run.epochs_done,
         version=F("version") + 1,
-        **_described(event),
+        **{column: value for column, value in _described(event).items() if value},  # the rest is as it was
     )
     if actor.key is not None:
         KeyRun.objects.get_or_create(key=actor.key, run=run)
@@ -235,7 +236,9 @@ def _statement(name: str, changes: str = "", kept: str = "", best: str = "SELECT
         f"""
         WITH before AS (
             SELECT * FROM training_run
-            WHERE id = %(run)s::uuid AND workspace_id = %(workspace)s::uuid AND deleted_at IS NULL FOR NO KEY UPDATE
+            WHERE id = %(run)s::uuid AND workspace_id = %(workspace)s::uuid AND deleted_at IS NULL
+                AND EXISTS (SELECT FROM training_project p WHERE p.id = project_id AND p.deleted_at IS NULL)
+            FOR NO KEY UPDATE
         ), run AS (
             UPDATE training_run r SET heard_at = clock_timestamp(), version = r.version + 1,
                 key_id = COALESCE(%(key)s::uuid, r.key_id),
@@ -428,7 +431,7 @@ def _fail(actor: Actor, event: events.TrainingFailed) -> Outcome:
 def _locked(actor: Actor, event: events.Event) -> Run:
     run = (
         Run.objects.kept()
-        .filter(workspace=actor.workspace, pk=event.model_id)
+        .filter(workspace=actor.workspace, project__deleted_at=None, pk=event.model_id)
         .select_related("project")
         .select_for_update(of=("self",), no_key=True)
         .first()

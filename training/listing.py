@@ -16,10 +16,10 @@ from django.db.models import (
     OuterRef,
     Q,
     Subquery,
+    TextField,
     Value,
     When,
 )
-from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, Least, Now
 
 from training import metrics
@@ -60,7 +60,7 @@ def sorted_runs(runs: Any, sort: str, metric: str) -> Any:
         "status": _shown_status(),
         "epochs": Least(done, "planned_epochs", output_field=IntegerField()),
         "fitness": F("best_fitness"),
-        "metric": Cast(KeyTextTransform(metric, "last_metrics"), FloatField()),
+        "metric": Cast(metrics.in_json("last_metrics", metric, TextField()), FloatField()),
         "duration": Coalesce("completed_at", "cancelled_at", "heard_at") - F("attempt_started_at"),
         "started": F("started_at"),
         "by": F("creator__username"),
@@ -126,7 +126,7 @@ def _shown_status() -> Any:
 def state(run: Run, metric: str = "") -> dict[str, Any]:
     """What pages say of a run and keep up to date: as text, so that server and script say the same.
 
-    `stage` is another where more than these texts is: the page then asks for its actions and results anew.
+    `stage` is another where more than these texts is: the page then asks for its actions, facts and results anew.
     """
     left = run.seconds_left
     return {
@@ -141,7 +141,7 @@ def state(run: Run, metric: str = "") -> dict[str, Any]:
         "bestEpoch": f"epoch {run.best_epoch + 1}" if run.best_epoch is not None else "",
         "metric": number(run.last_metrics.get(metric)) if metric else "",
         "progress": list(run.console_progress.values()),
-        "stage": f"{run.shown_status} {run.attempt} {run.weights_id or ''}",
+        "stage": f"{run.shown_status} {run.attempt} {run.last_epoch is not None} {run.weights_id or ''}",
     }
 
 

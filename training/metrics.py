@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Func, Q, TextField
+from django.db.models import F, Func, JSONField, Q, TextField, Value
 from django.db.models.functions import Left
 
 from training.models import Epoch, Run
 
 POINTS = 500  # of one curve; a chart is rarely wider in pixels
+MOST_READINGS = 2000  # of the machine that a page of curves is made of; each is but a sample of an epoch
 MOST_CHANGES = 500  # rows that one answer to `live` brings; with more the page loads all anew
 MOST_CURVES = 200  # of a run, the client's own first
 MOST_SHOWN = 20_000  # characters of one chunk of console; clients send five lines
@@ -59,6 +60,15 @@ def names_in(rows: Any, column: str) -> list[str]:
     """The names of all metrics in a column of `rows`, in the client's order. One query."""
     found = rows.annotate(metric_name=Func(F(column), function="jsonb_object_keys", output_field=TextField()))
     return sorted(found.order_by().values_list("metric_name", flat=True).distinct(), key=rank)
+
+
+def in_json(column: str, name: str, output_field: Any) -> Func:
+    """The value called `name` in a column of JSON, as JSON or, for a TextField, as text.
+
+    Clients choose the names: Django's own transforms take `__` and digits in them for something else.
+    """
+    function = "jsonb_extract_path_text" if isinstance(output_field, TextField) else "jsonb_extract_path"
+    return Func(F(column), Value(name), function=function, output_field=output_field)
 
 
 def main_of(names: Sequence[str]) -> str:
@@ -117,24 +127,22 @@ def is_final(run: Run, number: int) -> bool:
 def curves(run: Run, points: int = POINTS) -> dict[str, Any]:
     """All that the charts of a run draw: `metrics` and `system` as curves by name, in the client's order.
 
-    The x of metrics is the epoch, from 1; of the system, seconds since the start. Two queries.
+    The x of metrics is the epoch, from 1; of the system, seconds since the start. Three queries.
     """
     numbers: list[float] = []
     columns: dict[str, list[float | None]] = {}
-    readings: list[tuple[float, dict[str, float]]] = []
     start, end = run.started_at or run.created_at, end_of_epochs(run)
-    for number, metrics, system, at in run.epochs.order_by("number").values_list("number", "metrics", "system", "at"):
-        if system:
-            readings.append((seconds(start, at), flat(system)))
-        if end is not None and number >= end:
-            continue
+    epochs = run.epochs.order_by("number").values_list("number", "metrics")
+    for number, metrics in epochs if end is None else epochs.filter(number__lt=end):
         for name in metrics.keys() - columns.keys():
             columns[name] = [None] * len(numbers)
         numbers.append(number + 1)
         for name, column in columns.items():
             column.append(metrics.get(name))
-    for data, at in run.samples.values_list("data", "at"):
-        readings.append((seconds(start, at), flat(data)))
+    every = 1 + ((run.last_epoch or 0) - (run.first_epoch or 0)) // MOST_READINGS
+    among = run.epochs.annotate(place=F("number") % every).filter(Q(place=0) | Q(number=run.last_epoch))
+    found = (*among.values_list("system", "at"), *run.samples.values_list("data", "at"))
+    readings = [(seconds(start, at), flat(system)) for system, at in found if system]
     names = sorted(columns, key=rank)[:MOST_CURVES]
     system = list(by_name(readings).items())[:MOST_CURVES]
     return {
@@ -176,8 +184,8 @@ def one_metric(runs: Iterable[Run], name: str, points: int = POINTS) -> dict[str
     for run in runs:
         end, found[run.pk] = end_of_epochs(run), ([], [])
         wanted |= Q(run=run.pk) if end is None else Q(run=run.pk, number__lt=end)
-    rows = Epoch.objects.filter(wanted, metrics__has_key=name).order_by("run", "number")
-    for run_id, number, value in rows.values_list("run", "number", f"metrics__{name}"):
+    rows = Epoch.objects.filter(wanted, metrics__has_key=name).annotate(value=in_json("metrics", name, JSONField()))
+    for run_id, number, value in rows.order_by("run", "number").values_list("run", "number", "value"):
         xs, ys = found[run_id]
         xs.append(number + 1)
         ys.append(value)
@@ -229,7 +237,10 @@ def changes(run: Run, after: int) -> dict[str, Any] | None:
     names |= {name: group_of(name, SYSTEM_GROUPS) for _, values in readings for name in values}
     return {
         "groups": names,
-        "epochs": [{"x": e.number + 1, "metrics": {n: rounded(v) for n, v in e.metrics.items()}} for e in drawn],
+        "epochs": [
+            {"x": e.number + 1, "metrics": {name: rounded(e.metrics[name]) for name in sorted(e.metrics, key=rank)}}
+            for e in drawn
+        ],
         "system": [{"x": seconds(start, at), "values": values} for at, values in readings],
         "console": pieces(chunks),
     }

@@ -35,7 +35,13 @@ def delete_all(sender: Any, actor: Any, workspace: Any, **kwargs: Any) -> None:
 def collect() -> Iterable[Metric]:
     """For `/metrics`: how many runs are in which state."""
     runs = GaugeMetricFamily("keyhouse_runs", "Training runs.", labels=["status"])
-    for status, number in Run.objects.kept().values_list("status").annotate(number=Count("pk")).order_by("status"):
+    for status, number in (
+        Run.objects.kept()
+        .filter(project__deleted_at=None)
+        .values_list("status")
+        .annotate(number=Count("pk"))
+        .order_by("status")
+    ):
         runs.add_metric([status], number)
     yield runs
 

@@ -118,14 +118,21 @@ def delete_project(actor: Actor, project: Project) -> int:
 
 @transaction.atomic
 def restore_project(actor: Actor, project_id: UUID) -> Project:
-    """Bring a project back from the trash; if its URL name is taken by now, under another. Raises NotFound."""
+    """Bring a project back from the trash; if its URL name is taken by now, under another.
+
+    Raises NotFound, Conflict where that name is taken in the same moment.
+    """
     actor.require_still(Right.EDIT)
     project = _in_trash(Project, actor, project_id)
     if project is None:
         raise NotFound("Project not found")
     taken = set(Project.objects.kept().filter(workspace=actor.workspace).values_list("slug", flat=True))
     project.slug, project.deleted_at = free_slug(project.slug, taken), None
-    project.save(update_fields=["slug", "deleted_at"])
+    try:
+        with transaction.atomic():
+            project.save(update_fields=["slug", "deleted_at"])
+    except IntegrityError:  # another took the name in the same moment
+        raise Conflict(PROJECT_EXISTS) from None
     activity.record(actor, "project.restored", project)
     return project
 
@@ -138,7 +145,7 @@ def create_run(actor: Actor, project: Project, *, slug: str = "", name: str = ""
     """
     actor.require_still(Right.EDIT)
     wanted = clean_slug(slug, "model") if slug else slugify(name) or "model"
-    Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+    _lock_names(project)
     taken = set(project.runs.kept().filter(slug__startswith=wanted[:100]).values_list("slug", flat=True))
     run = Run.objects.create(
         workspace=actor.workspace,
@@ -176,6 +183,8 @@ def update_run(
         changes["project"] = project
     if not changes:
         return
+    if "slug" in changes or "project" in changes:
+        _lock_names(changes.get("project", run.project))
     try:
         with transaction.atomic():
             Run.objects.kept().filter(pk=run.pk).update(updated_at=Now(), version=F("version") + 1, **changes)
@@ -200,6 +209,7 @@ def restore_run(actor: Actor, run_id: UUID) -> Run:
     run = _in_trash(Run, actor, run_id)
     if run is None or run.project.deleted_at is not None:
         raise NotFound("Model not found")
+    _lock_names(run.project)
     taken = set(run.project.runs.kept().values_list("slug", flat=True))
     run.slug, run.deleted_at = free_slug(run.slug, taken), None
     run.save(update_fields=["slug", "deleted_at"])
@@ -329,6 +339,11 @@ def _cleaned(fields: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
         if problem:
             raise Invalid(f"{name}: {problem}", details={name: [problem]})
     return changes
+
+
+def _lock_names(project: Project) -> None:
+    """Until the end of the transaction nobody else gives a run of `project` a name, nor does a client."""
+    Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
 
 
 def _set(thing: Any, changes: dict[str, Any]) -> None:

@@ -42,8 +42,9 @@ from workspaces.services import actor_in
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1024 * 1024
-KEEP_SUPERSEDED = timedelta(hours=2)  # longer than any address that was given out for it
-KEEP_UNCLAIMED = timedelta(days=1)
+# Longer than any address that was given out for it
+KEEP_SUPERSEDED = timedelta(seconds=max(2 * 60 * 60, settings.SIGNED_URL_SECONDS))
+KEEP_UNCLAIMED = timedelta(seconds=max(24 * 60 * 60, settings.SIGNED_URL_SECONDS))
 STAGED = "staged/"  # where uploads that bypass this server arrive
 UPLOAD, DOWNLOAD = "upload", "download"
 
@@ -208,8 +209,8 @@ def settle(checkpoint: Checkpoint) -> bool:
 def promote(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """The change that makes a stored checkpoint the run's weights; none if it is, or if newer ones are.
 
-    Newer is what a later attempt asked for, or the same attempt later. The former weights stay for two hours. Call in a
-    transaction that has locked the run.
+    Newer is what a later attempt asked for, or the same attempt later. The former weights stay for KEEP_SUPERSEDED.
+    Call in a transaction that has locked the run.
     """
     if run.weights_id == checkpoint.pk:
         return {}

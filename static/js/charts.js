@@ -26,6 +26,12 @@ export function element(tag, className = "", text = "") {
   return made;
 }
 
+// The ends of the y axis: uPlot's own, but for a metric that is 0 as yet, which it would draw as one of 100.
+function fromTo(_, least, most) {
+  if (least === 0 && most === 0) return [0, 1];
+  return least === null ? [null, null] : window.uPlot.rangeNum(least, most, 0.1, true);
+}
+
 // What all names have in front of them: a group of `train/…` need not say so at each curve.
 function prefixOf(names) {
   const first = names[0]?.match(/^\w+\//)?.[0] ?? "";
@@ -68,8 +74,9 @@ export class Chart {
     this.curves = curves;
     const shown = curves.map((curve) => (this.isLog ? { ...curve, y: curve.y.map((y) => (y > 0 ? y : null)) } : curve));
     const names = JSON.stringify(shown.map(({ name, label, colour, dashed }) => [name, label, colour, dashed]));
-    // One common x: what a curve lacks there is undefined, which uPlot bridges; null stays a gap.
-    const data = shown.length ? window.uPlot.join(shown.map((curve) => [curve.x, curve.y])) : [[]];
+    // One common x: what a curve lacks there is undefined, which uPlot bridges; null stays a gap. Copies, because the
+    // curves grow in place, and what is drawn now must be known when the next values come.
+    const data = shown.length ? window.uPlot.join(shown.map((curve) => [[...curve.x], [...curve.y]])) : [[]];
     if (this.plot && names === this.names) {
       const { min, max } = this.plot.scales.x;
       const [first, last] = [this.plot.data[0][0], this.plot.data[0].at(-1)];
@@ -123,10 +130,10 @@ export class Chart {
         sync: { key: this.syncKey, scales: ["x", null] },
       },
       focus: { alpha: 0.35 },
-      scales: { x: { time: false }, y: { distr: this.isLog ? 3 : 1 } },
+      scales: { x: { time: false }, y: this.isLog ? { distr: 3 } : { range: fromTo } },
       axes: [
         { ...axis, size: 28, values: (_, ticks) => ticks.map(xTick) },
-        { ...axis, size: 52, values: (_, ticks) => ticks.map((y) => (y === null ? "" : number(y))) },
+        { ...axis, size: 58, values: (_, ticks) => ticks.map((y) => (y === null ? "" : number(y))) },
       ],
       series: [
         {},

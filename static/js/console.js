@@ -6,6 +6,7 @@ import { freshState, render } from "./ansi.js";
 const MOST = 2000; // chunks that the page keeps
 const STAMP = /^\[(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)\] /; // clients put it before each line, in their own time
 
+const settled = (line) => line.replace(/\r+$/, "").split("\r").at(-1); // what a carriage return had overwritten is gone
 const isBefore = (a, b) => a.length < b.length || (a.length === b.length && a < b); // ids have 64 bits
 
 export class Console {
@@ -67,21 +68,20 @@ export class Console {
     const chunk = element("div", "chunk");
     const state = freshState();
     for (const line of text.split("\n")) {
-      const shown = line.replace(/\r+$/, "").replace(/^.*\r/, ""); // what a carriage return had overwritten
       const stamp = line.match(STAMP);
       if (stamp) {
         const time = element("span", "stamp", `${stamp[2]} `);
         time.title = stamp[1];
         chunk.append(time);
       }
-      chunk.append(render(shown.replace(STAMP, ""), state), "\n");
+      chunk.append(render(settled(line).replace(STAMP, ""), state), "\n");
     }
     return chunk;
   }
 
   // The progress bars that the client shows now, below the lines.
   show(bars) {
-    this.bars.replaceChildren(...bars.map((bar) => render(`${bar.replace(/^.*\r/, "")}\n`)));
+    this.bars.replaceChildren(...bars.map((bar) => render(`${settled(bar)}\n`)));
     this.settle();
   }
 }

@@ -94,5 +94,5 @@ log.closest("label").hidden = false;
 log.addEventListener("change", () => chart.setLog(log.checked));
 onThemeChange(() => chart.redraw());
 colour();
-await load();
+await Promise.allSettled([load()]);
 new Polling(load, () => !boxes.some((box) => LIVE.has(row(box).dataset.state)));

@@ -20,7 +20,7 @@ function curves(plot, names) {
   const good = [...plot.x.keys()].filter((index) => typeof plot.x[index] === "number");
   const x = good.map((index) => plot.x[index]);
   const drawn = rows.slice(0, MOST_CURVES).map((y, index) => ({
-    name: plot.classes?.[index] ?? names[index] ?? `class ${index}`,
+    name: String(plot.classes?.[index] ?? names[index] ?? `class ${index}`),
     x,
     y: good.map((at) => (typeof y[at] === "number" ? y[at] : null)),
     colour: index + 1,

@@ -71,7 +71,9 @@ async function renew() {
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of page.querySelectorAll("[data-part]")) {
     const newer = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
-    if (newer && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(newer));
+    if (!newer) continue;
+    if (part.contains(document.activeElement)) part.addEventListener("focusout", () => setTimeout(renew), { once: true });
+    else part.replaceWith(document.adoptNode(newer));
   }
   drawPlots(page);
 }

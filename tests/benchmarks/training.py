@@ -8,6 +8,7 @@ last. Installing MLflow: in a virtual environment of its own, `pip install mlflo
 import argparse
 import http.client
 import json
+import math
 import random
 import re
 import shutil
@@ -21,10 +22,20 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from tests.live import Server, free_port, wait_for
+import psutil
+
+from tests.live import Server, WebSession, free_port, wait_for
 
 CONNECTIONS = 8
 SECONDS = 5.0
+SYSTEM = {  # as the client reports it with each epoch
+    "cpu": 98.6,
+    "ram": 9.4,
+    "disk": [{"mount": "/", "used_gb": 47.3, "total_gb": 270.5}],
+    "disk_io": {"read_mbs": 0.5, "write_mbs": 10.5},
+    "gpus": {"0": {"usage": 93.5, "memory": 71.5, "temp": 64, "power": 280.5}},
+    "network": {"recv_mbs": 0.008, "sent_mbs": 0.008},
+}
 
 
 def main() -> None:
@@ -74,13 +85,16 @@ class Ours:
     def __init__(self, port: int, key: str):
         self.port, self.headers = port, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
-    def open(self, name: str = "run") -> tuple[Any, Callable[[int], bytes]]:
-        """A connection, and what makes the body of its nth event."""
+    def open(self, name: str = "run", **more: Any) -> tuple[Any, Callable[[int], bytes]]:
+        """A connection, and what makes the body of its nth event, with `more` in its data."""
         link = http.client.HTTPConnection("127.0.0.1", self.port)
         model_id = self.begin(link, name)
-        return link, lambda n: json.dumps(
-            {"modelId": model_id, "event": "epoch_end", "data": {"epoch": n, "metrics": metrics(n), "fitness": 0.5}}
-        ).encode()
+
+        def body(n: int) -> bytes:
+            data = {"epoch": n, "metrics": metrics(n), "fitness": 0.5} | more
+            return json.dumps({"modelId": model_id, "event": "epoch_end", "data": data}).encode()
+
+        return link, body
 
     def begin(self, link: Any, name: str) -> str:
         """Begin a run and return its id."""
@@ -131,7 +145,7 @@ class MLflow:
 
 
 def metrics(n: int) -> dict[str, float]:
-    return {f"metrics/value-{i}": n / 1000 + i for i in range(15)}
+    return {f"metrics/value-{i}": n / 1000 + i + math.sin(n * (i + 1)) for i in range(15)}  # each with peaks of its own
 
 
 def post(link: Any, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -166,7 +180,7 @@ def events_per_second(rival: Any) -> float:
 
 def growth(ours: Ours) -> str:
     """The time of an event at the beginning of a run and at its 10,000th epoch, one connection. Returns its path."""
-    link, body = ours.open("long")
+    link, body = ours.open("long", system=SYSTEM)
     times = []
     for n in range(10_200):
         began = time.perf_counter()
@@ -203,7 +217,28 @@ def pages(server: Server, ours: Ours, path: str) -> None:
         assert answer is not None
         size = len(answer.content) / 1000
         print(f"  {title:36}{statistics.median(times):7.0f} ms {size:8.0f} kB   {answer.status_code}")
+    viewers(server, session, f"{addresses['live']}&after={version}&status=running")
     drawn(server, path)
+
+
+def viewers(server: Server, session: WebSession, address: str) -> None:
+    """What a thousand people cost who look at runs that say nothing: their pages ask once a minute (polling.js)."""
+    polls, seconds = 300, time_on_cpu(server)
+    for _ in range(polls):
+        assert session.http.get(address).status_code == 204
+    each = (time_on_cpu(server) - seconds) / polls
+    print(
+        f"  a thousand viewers of idle runs     {1000 / 60 * each * 100:7.1f} % of a core ({each * 1000:.1f} ms a poll)"
+    )
+
+
+def time_on_cpu(server: Server) -> float:
+    """How many seconds of CPU the server and its PostgreSQL have used so far."""
+    assert server.process is not None
+    database = int((server.data_dir / "pg" / "postmaster.pid").read_text().split("\n", 1)[0])
+    parents = [psutil.Process(pid) for pid in (server.process.pid, database)]
+    processes = {*parents, *(child for parent in parents for child in parent.children(recursive=True))}
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def drawn(server: Server, path: str) -> None:

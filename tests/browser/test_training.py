@@ -120,35 +120,59 @@ def value(card, name):
 
 def point_at(page, card, share):
     """Put the pointer on a chart, so far from its left end."""
+    card.scroll_into_view_if_needed()
     box = card.locator(".u-over").bounding_box()
     page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
 
 
-def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(site, operator):
+def ends(page, card):
+    """What a chart says of its first and its last point, where the pointer is at its left and its right end."""
+    found = []
+    for share in (0.001, 0.999):
+        point_at(page, card, share)
+        found.append(card.locator(".at").inner_text())
+    page.mouse.move(0, 0)
+    return found
+
+
+def test_a_run_is_watched_from_its_start_to_its_weights_without_reloading(site, operator):
     trainer = Trainer(site, name="watched")
-    trainer.train(3)
     watcher = operator()
     page = watcher.page
     page.goto(trainer.path)
-    loss, mean = chart(page, "Training loss"), chart(page, "mAP")
+    page.evaluate("window.notReloaded = true")
+    page.get_by_text("No epoch has ended yet.").wait_for()
+    export = page.locator("summary", has_text="Export")
+    assert export.count() == 0
+    trainer.train(3)
+    export.wait_for()  # with the first epoch come its export and the metric that tells best how good the run is
+    assert page.locator(".tiles dt", has_text="mAP50-95(B)").count() == 1
+    loss, mean, load = (chart(page, title) for title in ("Training loss", "mAP", "Load in %"))
     page.get_by_text("3 / 30", exact=True).wait_for()
     loss.locator(".at", has_text="Epoch 3").wait_for()
     titles = page.locator("[data-charts] figcaption span:first-child").all_inner_texts()
     assert titles == ["Training loss", "Validation loss", "Precision and recall", "mAP", "Learning rate"]
+    assert loss.locator("button.curve .name").all_inner_texts() == ["box_loss", "cls_loss", "l1_loss"]
+    assert ends(page, loss) == ["Epoch 1", "Epoch 3"]
+    begin, end = ends(page, load)
     assert "box_loss" in page.locator("[data-lines]").inner_text()
     assert "\x1b" not in page.locator("[data-lines]").inner_text()
-    page.evaluate("window.notReloaded = true")
 
     trainer.train(9)
-    bars = {"1": "  13/30  4.2G: 33% ━━━───── 10/30"}
-    trainer.console("[2026-11-23 09:54:17] a \x1b[34m\x1b[1mblue\x1b[0m line", bars)
+    bars = {"1": "  13/30: 1%\r  13/30: 2%\r  13/30  4.2G: 33% ━━━───── 10/30"}
+    trainer.console("[2026-11-23 09:54:17] one\rtwo\ra \x1b[34m\x1b[1mblue\x1b[0m line\r", bars)
     page.get_by_text("12 / 30", exact=True).wait_for()
     page.get_by_text("40 %", exact=True).wait_for()
     page.get_by_text("13/30  4.2G").wait_for()
+    assert page.locator("[data-bars]").inner_text().strip() == "13/30  4.2G: 33% ━━━───── 10/30"
+    assert page.locator(".chunk", has_text="blue").inner_text().strip() == "09:54:17 a blue line"
     assert page.locator(".ansi-bold.ansi-4", has_text="blue").is_visible()
     assert page.locator(".stamp", has_text="09:54:17").get_attribute("title") == "2026-11-23"
     page.get_by_role("heading", name="Machine").wait_for()
-    assert float(value(chart(page, "Load in %"), "GPU 0 load")) > 80
+    assert float(value(load, "GPU 0 load")) > 80
+    assert ends(page, loss) == ends(page, mean) == ["Epoch 1", "Epoch 12"]  # the charts grow with their curves
+    assert ends(page, load)[0] == begin
+    assert ends(page, load)[1] > end
 
     # The epoch and the values under the pointer, in all charts at once.
     shown = trainer.values
@@ -159,6 +183,19 @@ def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(
     assert value(loss, "box_loss") == f"{shown[0]['train/box_loss']:.4g}"
     page.mouse.move(0, 0)
 
+    # A part of the chart looked at more closely stays that part while epochs come, until a double click.
+    point_at(page, loss, 0.25)
+    page.mouse.down()
+    point_at(page, loss, 0.75)
+    page.mouse.up()
+    zoomed = ends(page, loss)
+    assert zoomed not in ([], ["Epoch 1", "Epoch 12"])
+    trainer.train(1)
+    page.get_by_text("13 / 30", exact=True).wait_for()
+    assert ends(page, loss) == ends(page, mean) == zoomed
+    loss.locator(".u-over").dblclick()
+    assert ends(page, loss) == ["Epoch 1", "Epoch 13"]
+
     # The same with the keyboard; and a curve is switched off.
     loss.locator(".chart").focus()
     page.keyboard.press("Home")
@@ -166,7 +203,7 @@ def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(
     assert loss.locator(".at").inner_text() == mean.locator(".at").inner_text() == "Epoch 2"
     assert "box_loss" in page.locator("#announcer").inner_text()
     page.keyboard.press("Escape")
-    assert loss.locator(".at").inner_text() == "Epoch 12"
+    assert loss.locator(".at").inner_text() == "Epoch 13"
     button = loss.get_by_role("button", name="cls_loss")
     button.press("Enter")
     assert button.get_attribute("aria-pressed") == "false"
@@ -176,9 +213,13 @@ def test_a_run_is_watched_from_its_third_epoch_to_its_weights_without_reloading(
     watcher.assert_fits()
     watcher.shot("training-run-live")
 
-    trainer.train(18)
+    trainer.train(17)
+    export.focus()
     trainer.finish()
     page.get_by_text("Completed", exact=True).wait_for()
+    page.get_by_role("heading", name="Results").wait_for()
+    assert page.get_by_role("link", name="Cancel").count() == 1  # nothing is taken away from under somebody's hands
+    page.keyboard.press("Tab")
     page.get_by_role("link", name="Download weights").wait_for()
     page.get_by_role("heading", name="Machine").scroll_into_view_if_needed()  # plots are drawn when they are seen
     page.locator(".matrix").wait_for()

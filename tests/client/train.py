@@ -41,7 +41,8 @@ class Client:
     """One installation of the package, with settings and folders of its own."""
 
     def __init__(self, python: str, folder: Path, server: Server, token: str):
-        self.python, self.folder, self.server, self.token = python, folder, server, token
+        self.python = os.path.abspath(python)  # as it is: what a link leads to has not the packages of its environment
+        self.folder, self.server, self.token = folder, server, token
         self.folder.mkdir()
         told = self.run("-c", "import torch, ultralytics; print(ultralytics.__version__, torch.__version__)").split()
         self.version, self.torch = told[-2:]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import socket
 import threading
 import time
@@ -409,6 +410,26 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent_and_when_it_comes
     assert_error(put(call, address, WEIGHTS + b"!", status=413), 413)
     assert files_in(folder) == set()
     put(call, address)
+
+
+def test_a_disk_that_is_full_costs_the_upload_alone_which_works_once_there_is_room(
+    call, edda_key, model_id, folder, caplog
+):
+    with_weights(call, edda_key, model_id)
+    answer, before, large = ask(call, edda_key, model_id), files_in(folder), bytes(33 << 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (32 << 20, limits[1]))  # the system refuses to write what is beyond
+    try:
+        refused = put(call, answer["uploadUrl"], large, status=507)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_error(refused, 507, "The server has no room for this at the moment")
+    assert "could not be stored" in caplog.text
+    assert files_in(folder) == before
+    assert weights(call, edda_key) == WEIGHTS
+    put(call, answer["uploadUrl"], large)  # clients send it again
+    saved(call, edda_key, model_id, answer["gcsPath"])
+    assert weights(call, edda_key) == large
 
 
 def test_a_workspace_stores_no_more_than_its_quota(call, edda_key, model_id, settings, folder):

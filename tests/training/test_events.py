@@ -90,6 +90,17 @@ def test_nan_and_infinity_are_missing(call, edda_key):
     assert stored.fitness is None
 
 
+def test_what_no_double_holds_is_missing_and_the_largest_epoch_can_be_resumed(call, browser, cast, edda_key):
+    body = started()
+    del body["data"]["epochs"]
+    model_id = send(call, edda_key, body)["modelId"]
+    send(call, edda_key, epoch(model_id, 2**31 - 2, system={"cpu": 10**400, "ram": -(10**400)}))
+    assert Epoch.objects.get().system == {"cpu": None, "ram": None}
+    assert send(call, edda_key, body | {"modelId": model_id})["runId"] == 2
+    for path in ("/acme/my-project?sort=-epochs", f"/runs/{model_id}/curves?workspace=acme"):
+        assert browser(cast.vera).get(path).status_code == 200
+
+
 def test_text_comes_without_what_postgresql_refuses_and_without_keys(call, edda_key):
     token = str.__str__(edda_key)
     model_id = start(call, edda_key, command=f"yolo login {token}")
@@ -118,7 +129,7 @@ NONSENSE = {
     "negative epoch": {"event": "epoch_end", "modelId": "M", "data": {"epoch": -1, "metrics": {}}},
     "epoch is text": {"event": "epoch_end", "modelId": "M", "data": {"epoch": "1", "metrics": {}}},
     "epoch is true": {"event": "epoch_end", "modelId": "M", "data": {"epoch": True, "metrics": {}}},
-    "epoch is huge": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 10**12, "metrics": {}}},
+    "epoch is huge": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 2**31 - 1, "metrics": {}}},
     "no metrics": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1}},
     "metrics is a list": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1, "metrics": [1]}},
     "a metric is text": {"event": "epoch_end", "modelId": "M", "data": {"epoch": 1, "metrics": {"lr": "1"}}},
@@ -164,19 +175,24 @@ def contents():
     return [list(table.objects.order_by("pk").values()) for table in tables]
 
 
+def every_event(model_id):
+    """One of each kind for a model, resuming included."""
+    return [
+        epoch(model_id, 0),
+        event(model_id, "console_output", chunkId=1, content="x"),
+        event(model_id, "system_metrics", cpu=1),
+        event(model_id, "training_progress"),
+        event(model_id, "training_complete", results={}),
+        event(model_id, "training_failed", error="x"),
+        event(model_id, "checkpoint_saved", modelPath="models/a/b/best.pt"),
+        started() | {"modelId": model_id},
+    ]
+
+
 def test_an_event_of_an_unknown_model_or_of_another_workspace_is_404(call, edda_key, stan_key):
     theirs = start(call, stan_key)
     for model_id in (theirs, "6745c0ffee0000000000a001", "00000000-0000-0000-0000-000000000000", "nonsense"):
-        for body in (
-            epoch(model_id, 0),
-            event(model_id, "console_output", chunkId=1, content="x"),
-            event(model_id, "system_metrics", cpu=1),
-            event(model_id, "training_progress"),
-            event(model_id, "training_complete", results={}),
-            event(model_id, "training_failed", error="x"),
-            event(model_id, "checkpoint_saved", modelPath="models/a/b/best.pt"),
-            started() | {"modelId": model_id},
-        ):
+        for body in every_event(model_id):
             assert_error(call(edda_key, METRICS, body), 404, "Model not found")
     assert not Epoch.objects.exists()
     assert not Run.objects.filter(workspace__slug="acme").exists()
@@ -220,6 +236,10 @@ def test_a_second_run_of_a_name_gets_a_number(call, edda_key):
     assert [a["runId"] for a in answers] == [1, 1, 1]
     assert answers[1]["modelUrl"] == "http://testserver/acme/my-project/exp1-2"
     assert call(edda_key, METRICS, started(name="")).json()["modelSlug"] == "train"
+    for name in ("Exp 1!", "exp1"):
+        call(edda_key, METRICS, started(name=name, seed=name))
+    names = dict(Run.objects.values_list("slug", "name"))
+    assert names == {slug: slug for slug in names} | {"exp-1": "Exp 1!"}
 
 
 def test_a_start_whose_answer_was_lost_is_the_same_run(call, edda_key):
@@ -242,6 +262,9 @@ def test_resuming_goes_on_in_the_same_model_as_one_more_attempt(call, edda_key):
     assert send(call, edda_key, late)["ignored"] == "stale_instance"
     run = Run.objects.get()
     assert (run.status, run.attempt, run.epochs_done) == ("running", 2, 2)
+    assert send(call, edda_key, event(model_id, "training_started", device="cuda:0"))["runId"] == 3
+    run = Run.objects.get()  # what a start does not say stays as it was
+    assert (run.device, run.planned_epochs, run.task, run.train_args["batch"]) == ("cuda:0", 3, "detect", "4")
 
 
 def test_a_cancelled_run_is_told_so_and_its_late_events_are_kept(call, edda, edda_key):
@@ -285,12 +308,16 @@ def test_model_id_wins_over_project_and_name(call, edda_key):
     assert Epoch.objects.get().run.slug == "exp1"
 
 
-def test_a_run_in_the_trash_is_gone_for_its_client(call, edda, edda_key):
+@pytest.mark.parametrize("deleted", ["models/acme/my-project/exp1", "projects/acme/my-project"])
+def test_a_run_in_the_trash_is_gone_for_its_client(call, edda, edda_key, deleted):
     model_id = start(call, edda_key)
-    assert call(edda, "DELETE /api/models/acme/my-project/exp1").status_code == 200
-    assert_error(call(edda_key, METRICS, epoch(model_id, 0)), 404, "Model not found")
-    assert start(call, edda_key) != model_id
-    assert Run.objects.kept().get().slug == "exp1"
+    assert call(edda, f"DELETE /api/{deleted}").status_code == 200
+    for body in every_event(model_id):
+        assert_error(call(edda_key, METRICS, body), 404, "Model not found")
+    assert not Epoch.objects.exists()
+    assert Run.objects.get().attempt == 1
+    second = send(call, edda_key, started())  # what clients do where resuming is answered with 404
+    assert (second["modelId"] != model_id, second["modelSlug"]) == (True, "exp1")
 
 
 def test_progress_counts_no_epoch_twice_with_early_stopping(call, edda_key):

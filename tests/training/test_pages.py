@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -250,6 +251,19 @@ def test_the_curves_of_chosen_runs_and_how_their_rows_stand(look, cast, call, ed
     assert look(cast.vera, f"{base}&seen={found['stamp']}").json()["states"][other]["epochs"] == "2 / 3"
 
 
+@pytest.mark.parametrize("name", ["a b", "a__b", "0", "val/x__len", "100%", "%s", "q'\"; --", "\\", "\t", "экс"])
+def test_a_curve_and_a_column_may_have_any_name(look, cast, call, edda_key, run, name):
+    send(call, edda_key, epoch(str(run.pk), 2, metrics={name: 7.5, "val/loss": 1}))
+    query = urlencode({"run": run.pk, "metric": name})
+    [curve] = look(cast.vera, f"/projects/{run.project_id}/curves?{query}").json()["curves"].values()
+    assert (curve["x"], curve["y"]) == ([3], [7.5])
+    other = start(call, edda_key, name="other")
+    send(call, edda_key, epoch(other, 0, metrics={name: 8}))
+    start(call, edda_key, name="none")
+    query = urlencode({"sort": "metric", "metric": name})
+    assert rows(look(cast.vera, f"/acme/my-project?{query}")) == ["exp1", "other", "none"]
+
+
 def test_runs_of_another_project_are_not_drawn(look, cast, call, edda_key, run):
     other = start(call, edda_key, project="other")
     found = look(cast.vera, f"/projects/{run.project_id}/curves?metric=lr&run={other}&run=nonsense&row=%00").json()
@@ -374,7 +388,24 @@ def test_the_final_validation_is_no_point_of_the_curves(look, cast, call, edda_k
     assert curves[pk]["x"] == [1, 2, 3]
 
 
-def test_a_run_that_falls_silent_is_told_without_an_event(look, cast, run, settings):
+def test_the_curves_of_a_long_run_are_thinned_and_their_peaks_and_ends_stay(look, cast, run):
+    Epoch.objects.all().delete()
+    Epoch.objects.bulk_create(
+        Epoch(run=run, number=n, metrics={"lr": 9 if n == 3333 else n / 10**4}, system={"cpu": n / 100}, version=2)
+        for n in range(5001)
+    )
+    Run.objects.update(planned_epochs=9000, last_epoch=5000, last_validated_epoch=None)
+    found = look(cast.vera, f"/runs/{run.pk}/curves").json()
+    metric, load = found["metrics"]["lr"], found["system"]["CPU"]
+    assert len(metric["x"]) <= 500
+    assert len(load["x"]) <= 500
+    assert (metric["x"][0], metric["x"][-1], metric["y"][metric["x"].index(3334)]) == (1, 5001, 9)
+    assert (load["y"][0], load["y"][-1]) == (0, 50)
+
+
+def test_a_run_that_falls_silent_is_told_without_an_event_and_lives_again_when_it_speaks(
+    look, cast, call, edda_key, run, settings
+):
     look(cast.vera, live(run, run.version, status="running"), 204)
     settings.RUN_STALLED_SECONDS = 1
     Run.objects.update(heard_at=timezone.now() - timedelta(seconds=5))
@@ -382,6 +413,14 @@ def test_a_run_that_falls_silent_is_told_without_an_event(look, cast, run, setti
     assert found["state"]["status"] == "stalled"
     assert found["changes"]["epochs"] == []
     look(cast.vera, live(run, run.version, status="stalled"), 204)
+    for path in ("/acme/my-project", "/acme/my-project/exp1"):
+        assert ">Stalled<" in look(cast.vera, path).content.decode()
+    send(call, edda_key, epoch(str(run.pk), 2))
+    settings.RUN_STALLED_SECONDS = 900
+    found = look(cast.vera, live(run, run.version, status="stalled")).json()
+    assert (found["state"]["status"], found["state"]["epochs"]) == ("running", "3 / 3")
+    for path in ("/acme/my-project", "/acme/my-project/exp1"):
+        assert ">Running<" in look(cast.vera, path).content.decode()
 
 
 def test_cancelling_and_finishing_are_another_stage(look, browser, cast, call, edda_key, run):

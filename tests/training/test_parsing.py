@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from config.errors import Invalid
 from tests.training.stream import METRICS, WEIGHTS, event, path_of, send, start, upload
 from training import analysis, events
+from training.models import Run
 from training.webhooks import byte_range
 
 PLENTY = hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -73,7 +74,7 @@ def test_an_event_is_read_or_refused_with_a_sentence(body):
 @FEWER
 @given(body=bodies | likely | likely, of_the_run=st.booleans())
 @pytest.mark.django_db
-def test_an_event_that_can_be_read_can_be_stored(call, edda_key, body, of_the_run):
+def test_an_event_that_can_be_read_can_be_stored_and_shown(call, browser, cast, edda_key, body, of_the_run):
     if of_the_run:
         body = body | {"modelId": start(call, edda_key)}
     answer = call(edda_key, METRICS, json.dumps(body).encode())
@@ -86,6 +87,21 @@ def test_an_event_that_can_be_read_can_be_stored(call, edda_key, body, of_the_ru
                 path = f"/api/models/acme/{project['project']}/{model['model']}"
                 for what in (path, path + "/training", path + "?analysis=1", path + "/files"):
                     assert call(edda_key, f"GET {what}").status_code == 200
+        person = browser(cast.vera)
+        run = Run.objects.select_related("project").get(pk=answer.json()["modelId"])
+        overlay = [("run", run.pk), *(("metric", name) for name in list(run.last_metrics)[:1])]
+        for path in (
+            f"/acme/{run.project.slug}?sort=epochs",
+            f"/acme/{run.project.slug}?sort=metric",
+            f"/acme/{run.project.slug}/{run.slug}",
+            *(f"/runs/{run.pk}/{what}" for what in ("curves", "console", "live?after=0", "export.csv", "export.json")),
+            f"/projects/{run.project_id}/curves?{urlencode(overlay)}",
+            f"/projects/{run.project_id}/export.csv",
+        ):
+            page = person.get(f"{path}{'&' if '?' in path else '?'}workspace=acme")
+            assert page.status_code == 200, path
+            if page.streaming:
+                b"".join(page.streaming_content)
 
 
 @PLENTY
