@@ -133,7 +133,7 @@ class Server:
     def output(self) -> str:
         return self.log_file.read_text()
 
-    def start(self, seconds: float = 120) -> "Server":
+    def start(self, seconds: float = 60) -> "Server":
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with open(self.log_file, "a") as log:
             self.process = subprocess.Popen(
