@@ -248,6 +248,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024  # a run's final event holds a confusion matrix of several MB
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # the operator's form for leaked keys has a box for each of a thousand
 
 # The API
 REST_FRAMEWORK = {
