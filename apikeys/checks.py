@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.models import Count
 
+from apikeys import second_factors
 from apikeys.keyring import WARN_ENCRYPTIONS, Undecryptable, keyring
 from apikeys.models import ApiKey
 
@@ -42,9 +43,12 @@ def what_each_encryption_key_holds(app_configs: Any, databases: Any = None, **kw
     """A line for each encryption key, for `check --database default`; it reads the whole index."""
     if not databases or ApiKey._meta.db_table not in connection.introspection.table_names():
         return []
-    held = rows_by_key()
+    held, seeds = rows_by_key(), second_factors.held_by_key()
     return [
-        Info(f"The encryption key {key_id} holds {held.get(key_id, 0):,} API keys.", id="keyhouse.I001")
+        Info(
+            f"The encryption key {key_id} holds {held.get(key_id, 0):,} API keys and {seeds[key_id]:,} second factors.",
+            id="keyhouse.I001",
+        )
         for key_id in keyring().ids
     ]
 
