@@ -65,7 +65,7 @@ def stored_keys_problem() -> str | None:
     Looks at one row for each encryption key that is in use, however many keys there are.
     """
     ring = keyring()
-    for key_id in _ids_in_use():
+    for key_id in encryption_keys_in_use():
         if key_id not in ring.ids:
             return (
                 f"There are API keys encrypted with the encryption key {key_id!r}, which API_KEY_ENCRYPTION_KEYS "
@@ -100,7 +100,8 @@ def _opens(key: ApiKey) -> bool:
     return True
 
 
-def _ids_in_use() -> list[str]:
+def encryption_keys_in_use() -> list[str]:
+    """The ids of the encryption keys that API keys are encrypted with which have not ended."""
     # A walk from one id to the next along the index: DISTINCT would read every row.
     table = ApiKey._meta.db_table
     with connection.cursor() as cursor:
