@@ -63,12 +63,18 @@ def _cleaned(name: str, upstream: str, required_role: Role) -> dict[str, Any]:
     name, upstream = " ".join(name.split()), upstream.strip().rstrip("/")
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or tokens.contains_token(name):
         raise _invalid("name", f"Use 1 to {NAME_LENGTH} printable characters, and no value of a key.")
-    port = re.search(r":(\d+)(?:/|$)", upstream.partition("://")[2])
-    if not UPSTREAM.fullmatch(upstream) or (port and not 0 < int(port[1]) < 65536):
+    if not UPSTREAM.fullmatch(upstream) or not _can_be_parsed(upstream):
         raise _invalid("upstream", "Use an address such as http://10.0.0.5:9000 or https://models.internal/v1.")
     if required_role not in ROLES:
         raise _invalid("required_role", "Use Viewer or Editor: a key never has more.")
     return {"name": name, "upstream": upstream, "required_role": required_role}
+
+
+def _can_be_parsed(address: str) -> bool:
+    try:
+        return urlsplit(address).port != 0
+    except ValueError:  # a port beyond 65535, no IPv6 address in brackets
+        return False
 
 
 def _invalid(field: str, problem: str) -> Invalid:

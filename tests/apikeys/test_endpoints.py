@@ -178,6 +178,8 @@ BAD = {
         "ftp://host",
         "http://",
         "http://host:99999",
+        "http://host:0",
+        "http://[::::]",
         "http://host;}",
         'http://host"',
         "http://host/{x}",
