@@ -46,9 +46,9 @@ def verify(request: HttpRequest, rest: str = "") -> HttpResponse:
         usage.note_outcome(actor.key_id if actor is not None else None, "dedicated", error.status)
         return _refusal(error)
     except Exception as exception:
-        error = as_service_error(exception)
-        note_failure(error, exception, "verify")
-        return _refusal(error)
+        fault = as_service_error(exception)
+        note_failure(fault, exception, "verify")
+        return _refusal(fault)
     assert actor.key is not None
     usage.note_outcome(actor.key.pk, "dedicated", 204)
     answer = HttpResponse(
