@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.models import Count
 
+from apikeys import second_factors
 from apikeys.keyring import WARN_ENCRYPTIONS, Undecryptable, keyring
 from apikeys.models import ApiKey
 
@@ -42,9 +43,12 @@ def what_each_encryption_key_holds(app_configs: Any, databases: Any = None, **kw
     """A line for each encryption key, for `check --database default`; it reads the whole index."""
     if not databases or ApiKey._meta.db_table not in connection.introspection.table_names():
         return []
-    held = rows_by_key()
+    held, seeds = rows_by_key(), second_factors.held_by_key()
     return [
-        Info(f"The encryption key {key_id} holds {held.get(key_id, 0):,} API keys.", id="keyhouse.I001")
+        Info(
+            f"The encryption key {key_id} holds {held.get(key_id, 0):,} API keys and {seeds[key_id]:,} second factors.",
+            id="keyhouse.I001",
+        )
         for key_id in keyring().ids
     ]
 
@@ -61,7 +65,7 @@ def stored_keys_problem() -> str | None:
     Looks at one row for each encryption key that is in use, however many keys there are.
     """
     ring = keyring()
-    for key_id in _ids_in_use():
+    for key_id in encryption_keys_in_use():
         if key_id not in ring.ids:
             return (
                 f"There are API keys encrypted with the encryption key {key_id!r}, which API_KEY_ENCRYPTION_KEYS "
@@ -96,7 +100,8 @@ def _opens(key: ApiKey) -> bool:
     return True
 
 
-def _ids_in_use() -> list[str]:
+def encryption_keys_in_use() -> list[str]:
+    """The ids of the encryption keys that API keys are encrypted with which have not ended."""
     # A walk from one id to the next along the index: DISTINCT would read every row.
     table = ApiKey._meta.db_table
     with connection.cursor() as cursor:

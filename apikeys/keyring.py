@@ -18,7 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 VERSION = b"\x01"
 NONCE_BYTES = 12
-BLOB_BYTES = 72
+BLOB_BYTES = 72  # of an API key
+LEAST_BYTES = 1 + NONCE_BYTES + 16  # of any: version, nonce, tag
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 # Random nonces are safe to 2^32 encryptions under one key (SP 800-38D, 8.3); `check` warns at half of that.
 WARN_ENCRYPTIONS = 2**31
@@ -62,16 +63,16 @@ class Keyring:
             keys[key_id] = key
         return cls(keys)
 
-    def encrypt(self, token: str, associated: bytes) -> tuple[str, bytes]:
+    def encrypt(self, text: str, associated: bytes) -> tuple[str, bytes]:
         """The id of the encryption key that was used, and the blob."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        sealed = self._ciphers[self.current_id].encrypt(nonce, token.encode("ascii"), associated)
+        sealed = self._ciphers[self.current_id].encrypt(nonce, text.encode("ascii"), associated)
         return self.current_id, VERSION + nonce + sealed
 
     def decrypt(self, key_id: str, blob: bytes, associated: bytes) -> str:
-        """The token in `blob`. Raises Undecryptable."""
+        """The text in `blob`. Raises Undecryptable."""
         cipher = self._ciphers.get(key_id)
-        if cipher is None or len(blob) != BLOB_BYTES or blob[:1] != VERSION:
+        if cipher is None or len(blob) < LEAST_BYTES or blob[:1] != VERSION:
             raise Undecryptable
         try:
             return cipher.decrypt(blob[1:13], blob[13:], associated).decode("ascii")

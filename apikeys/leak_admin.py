@@ -15,8 +15,9 @@ from django.views.decorators.csrf import csrf_protect
 from apikeys import leaks
 from config.address import client_address
 from config.clients import client_name
+from config.redaction import clean_reason
 
-MAX_SHOWN = 1000
+MAX_SHOWN = 1000  # and as many checkboxes; DATA_UPLOAD_MAX_NUMBER_FIELDS has room for them
 
 
 class ScanningUploadHandler(FileUploadHandler):
@@ -41,8 +42,10 @@ class LeakForm(forms.Form):
     text = forms.CharField(
         required=False,
         strip=False,
-        widget=forms.Textarea(attrs={"rows": 12, "autocomplete": "off", "spellcheck": "false"}),
-        help_text="Up to 20 MB; a file may have any size.",
+        widget=forms.Textarea(
+            attrs={"rows": 12, "autocomplete": "off", "spellcheck": "false", "data-send-as-file": "file"}
+        ),
+        help_text="Of any size. Without JavaScript up to 20 MB; a file may have any size.",
     )
     file = forms.FileField(required=False)
 
@@ -61,7 +64,7 @@ def _leaked_keys(request: Any, admin: Any, scanner: leaks.Scanner) -> HttpRespon
         ended = leaks.revoke_leaked(
             request.user,
             chosen.values_list("pk", flat=True),
-            reason=request.POST.get("reason", "").strip(),
+            reason=clean_reason(request.POST.get("reason", "")),
             address=client_address(request),
             client=client_name(request),
         )

@@ -1,8 +1,9 @@
 """Keys that have got out: found in text, reported by whoever found them, and decoys that wait to be found."""
 
 import logging
-import threading
+from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,11 +18,12 @@ from config import mail
 from config.errors import NotFound
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
-from workspaces.models import Membership, Workspace
+from workspaces.models import Membership
 
 log = logging.getLogger(__name__)
 
 MAX_REPORTED = 1000  # values in one report
+LOOKED_UP = 10_000  # values in one statement
 ALARM_EVERY_SECONDS = 60
 
 
@@ -42,8 +44,8 @@ class Scanner:
         self.rest = text[-(tokens.LENGTH - 1) :]
 
     def feed_bytes(self, piece: bytes) -> None:
-        """The same for bytes in any encoding that leaves ASCII as it is."""
-        self.feed(piece.decode("latin-1"))
+        """The same for bytes in any encoding that leaves ASCII as it is, and UTF-16, whose ASCII has zeros between."""
+        self.feed(piece.replace(b"\0", b"").decode("latin-1"))
 
 
 @dataclass(slots=True)
@@ -57,14 +59,17 @@ class Finding:
 
 
 def examine(values: Iterable[str]) -> list[Finding]:
-    """What the values are, those that are known first. Two statements; nothing is noted as used."""
+    """What the values are, those that are known first. Three statements for each 10,000; nothing is noted as used."""
     digests = {tokens.digest(value): value for value in values}
-    keys = {
-        bytes(key.digest): key
-        for key in ApiKey.objects.filter(digest__in=list(digests)).select_related("workspace", "creator")
-    }
-    live = set(ApiKey.objects.active().filter(pk__in=[key.pk for key in keys.values()]).values_list("pk", flat=True))
-    decoys = {bytes(d.digest): d for d in Decoy.objects.filter(digest__in=list(digests)).select_related("workspace")}
+    keys: dict[bytes, ApiKey] = {}
+    decoys: dict[bytes, Decoy] = {}
+    live: set[Any] = set()
+    for start in range(0, len(digests), LOOKED_UP):
+        some = list(digests)[start : start + LOOKED_UP]
+        known = ApiKey.objects.filter(digest__in=some)
+        keys |= {bytes(key.digest): key for key in known.select_related("workspace", "creator")}
+        live.update(known.active().values_list("pk", flat=True))
+        decoys |= {bytes(d.digest): d for d in Decoy.objects.filter(digest__in=some).select_related("workspace")}
     findings = [
         Finding(
             prefix=tokens.prefix(value),
@@ -89,32 +94,50 @@ def revoke_leaked(operator: Any, key_ids: Iterable[Any], *, reason: str, address
 
 
 def _tell(keys: list[ApiKey], reason: str) -> None:
+    """One mail for all keys of a creator in a workspace: a leak may have a thousand of them."""
+    groups: dict[tuple[Any, Any], list[ApiKey]] = defaultdict(list)
     for key in keys:
+        groups[key.workspace_id, key.creator_id].append(key)
+    owners = owners_of({key.workspace_id for key in keys})
+    for (workspace_id, _), those in groups.items():
+        first, number = those[0], len(those)
+        what = (
+            f"An API key of {first.workspace.slug} was"
+            if number == 1
+            else f"{number} API keys of {first.workspace.slug} were"
+        )
         mail.send_later(
-            {key.creator.email, *owners_of(key.workspace)},
-            f"An API key of {key.workspace.slug} was revoked: {key.prefix}…",
+            {first.creator.email, *owners[workspace_id]},
+            f"{what} revoked: {first.prefix}…",
             "apikeys/mail/leaked.txt",
-            {"key": key, "reason": reason},
+            {"keys": those, "workspace": first.workspace, "creator": first.creator, "reason": reason},
         )
 
 
-def owners_of(workspace: Workspace, least: Role = Role.OWNER) -> list[str]:
-    """The e-mail addresses of those who are at least `least` in a workspace."""
-    members = Membership.objects.filter(workspace=workspace, role__gte=least, user__is_active=True)
-    return list(members.values_list("user__email", flat=True))
+def owners_of(workspaces: Iterable[Any], least: Role = Role.OWNER) -> dict[Any, list[str]]:
+    """For each workspace, by its id, the e-mail addresses of those who are at least `least` there. One statement."""
+    members = Membership.objects.filter(workspace__in=list(workspaces), role__gte=least, user__is_active=True)
+    found: dict[Any, list[str]] = defaultdict(list)
+    for workspace_id, address in members.values_list("workspace", "user__email"):
+        found[workspace_id].append(address)
+    return found
 
 
 # Reports of anybody
 
 
 def report(values: Iterable[str], *, address: str, client: str) -> None:
-    """Take a report of leaked keys; they end in a moment. Takes the same time whether the values are known or not.
+    """Take a report of leaked keys, with whatever stands around them; they end in a moment.
 
-    Only digests are kept, and only until the report has been seen to, which a crash does not prevent.
+    Takes the same time whether they are known or not. Only digests are kept, and only until the report has been seen
+    to, which a crash does not prevent.
     """
-    digests = [tokens.digest(value) for value in dict.fromkeys(values) if tokens.is_token(value)]
-    LeakReport.objects.create(digests=digests, address=address, client=client)
-    transaction.on_commit(lambda: threading.Thread(target=_see_to_reports, name="leak-reports").start())
+    found = dict.fromkeys(token for value in values for token in tokens.FORMAT.findall(value))
+    LeakReport.objects.create(digests=[tokens.digest(token) for token in found], address=address, client=client)
+    transaction.on_commit(lambda: _background.submit(_see_to_reports))
+
+
+_background = ThreadPoolExecutor(1, "leak-reports")  # one thread, however many reports come
 
 
 def _see_to_reports() -> None:
@@ -216,7 +239,7 @@ def _raise_alarm(decoy: Decoy, address: str, client: str, kind: str) -> None:
     log.error("ALARM: the decoy %s of %s was used from %s", decoy.prefix, decoy.workspace.slug, address)
     activity.record(Actor(None, decoy.workspace, Role.OWNER, address=address, client=client), kind, decoy)
     mail.send_later(
-        owners_of(decoy.workspace, Role.ADMIN),
+        owners_of([decoy.workspace_id], Role.ADMIN)[decoy.workspace_id],
         f"A decoy key of {decoy.workspace.slug} was used",
         "apikeys/mail/decoy.txt",
         {"decoy": decoy, "address": address, "client": client},

@@ -272,18 +272,19 @@ def leak_snippets(server: str) -> list[dict[str, str]]:
             "id": "pre-commit",
             "label": "pre-commit, in .pre-commit-config.yaml",
             "code": (
-                "- repo: local\n  hooks:\n    - id: no-api-keys\n      name: no API keys\n"
-                f'      language: pygrep\n      entry: "{PATTERN}"\n      types: [text]'
+                "repos:\n  - repo: local\n    hooks:\n      - id: no-api-keys\n        name: no API keys\n"
+                f'        language: pygrep\n        entry: "{PATTERN}"\n        types: [text]'
             ),
         },
         {
             "id": "live",
             "label": "Is it live? Without sending it",
-            "note": "Prints the line of a hash for each live key of your workspaces that begins alike.",
+            "note": "Sends 5 digits of its hash; the answer has the others of your live keys that begin alike.",
             "code": (
                 'hash=$(printf %s "$FOUND" | sha256sum | cut -c1-64)\n'
-                f'curl -s -H "Authorization: Bearer $ULTRALYTICS_API_KEY" {server}/api/leaks/range/${{hash:0:5}}'
-                ' |\n  grep -q "${hash:5}" && echo "This key is live: revoke it"'
+                "first=$(echo $hash | cut -c1-5) others=$(echo $hash | cut -c6-)\n"
+                f'curl -s -H "Authorization: Bearer $ULTRALYTICS_API_KEY" {server}/api/leaks/range/$first |\n'
+                '  grep -q $others && echo "This key is live: revoke it"'
             ),
         },
     ]

@@ -126,9 +126,16 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
         error.headers["Allow"] = ", ".join(m for m in context["view"].allowed_methods if m != "OPTIONS")
     if error.status == 415 and (wanted := context["view"].parser_classes[0].media_type) != "application/json":
         error.sentence = f"Send a body with Content-Type: {wanted}"
-    if error.status >= 500:
-        log.error("%s in %s", type(exception).__name__, context.get("view"), exc_info=exception)
+    note_failure(error, exception, type(context["view"]).__name__)
     return Response(error.as_json(), status=error.status, headers=error.headers)
+
+
+def note_failure(error: errors.ServiceError, exception: BaseException, where: str) -> None:
+    """Log what is the server's fault: with its traceback, or in one line if a part is away, as that comes in masses."""
+    if error.status == 503:
+        log.error("%s in %s: %s", type(exception).__name__, where, str(exception).partition("\n")[0])
+    elif error.status >= 500:
+        log.error("%s in %s", type(exception).__name__, where, exc_info=exception)
 
 
 def as_service_error(exception: BaseException) -> errors.ServiceError:

@@ -1,7 +1,7 @@
 """Backup and restore of the database with PostgreSQL's own programs, and of the folder of checkpoints.
 
 Not in a backup: the encryption keys, which must lie elsewhere, and what would be a way in for whoever finds it:
-sessions. Password hashes and authenticator secrets are in it, so a backup is a secret, too.
+sessions. Password hashes are in it, so a backup is a secret, too; the seeds of second factors are encrypted.
 """
 
 import importlib.util

@@ -6,11 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from config import health, security_log
+from config import health, metrics, security_log
 from config.api import as_service_error
 from config.errors import ServiceError
 from config.views import error_answer
 
+OF_MACHINES = health.PATHS | {metrics.PATH}
 POLICY = "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"  # of what is no page
 
 
@@ -18,7 +19,7 @@ def takes_short_chain(environ: dict[str, Any]) -> bool:
     """Is this a program's call, to be answered without sessions and the like? The documentation is a page."""
     path = environ["PATH_INFO"]
     if not path.startswith("/api/") or path == "/api/docs":
-        return path in health.PATHS  # these, too: they need no session, no host name and no https
+        return path in OF_MACHINES  # these need no session, no host name and no https
     if path.startswith("/api/auth/verify"):  # proxies pass all headers of the request that they ask about
         return True
     return "HTTP_AUTHORIZATION" in environ or settings.SESSION_COOKIE_NAME not in environ.get("HTTP_COOKIE", "")

@@ -197,6 +197,7 @@ ACCOUNT_CHANGE_EMAIL = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 REVEAL_REAUTH_MINUTES = env.integer("REVEAL_REAUTH_MINUTES", 0)  # after a sign-in values are shown so long; 0: always
+MFA_ADAPTER = "apikeys.second_factors.Adapter"  # seeds are stored encrypted
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Keyhouse"
@@ -248,6 +249,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024  # a run's final event holds a confusion matrix of several MB
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # the operator's form for leaked keys has a box for each of a thousand
 
 # The API
 REST_FRAMEWORK = {

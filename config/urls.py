@@ -1,7 +1,9 @@
 """Every address of the server."""
 
-from allauth.account.decorators import secure_admin_login
+from allauth.account.decorators import reauthentication_required, secure_admin_login
+from allauth.usersessions.views import list_usersessions
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path, re_path
 
 from accounts.urls import api_urls as accounts_api
@@ -17,12 +19,15 @@ from workspaces.urls import page_urls as workspaces_pages
 admin.autodiscover()
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = admin.site.site_title = "Keyhouse"
+# Whoever finds an open browser must not end the owner's other sessions without the password.
+sessions = login_required(reauthentication_required(list_usersessions, allow_get=True))
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("", include((accounts_pages, "accounts"))),
     path("", include((workspaces_pages, "workspaces"))),
     path("", include((apikeys_pages, "apikeys"))),
+    path("accounts/sessions/", sessions),  # in the place of django-allauth's
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz, name="healthz"),

@@ -260,6 +260,14 @@ def test_people_see_and_end_their_sessions_and_each_page_has_a_way_out(sign_in, 
     assert page.count("127.0.0.1") >= 2
     for path in (PAGE, "/accounts/sessions/", "/settings?tab=profile", "/"):
         assert 'action="/accounts/logout/"' in here.get(path, follow=True).content.decode(), path
+    session = here.session
+    for record in session[security_events.METHODS]:
+        record["at"] -= 3600
+    session.save()
+    asked = here.send("POST", "/accounts/sessions/", {})
+    assert asked["Location"].startswith("/accounts/reauthenticate/")
+    assert is_in(there), "not without the password, when the sign-in was long ago"
+    here.send("POST", "/accounts/reauthenticate/", {"password": PASSWORD})
     here.send("POST", "/accounts/sessions/", {})
     assert is_in(here)
     assert not is_in(there)

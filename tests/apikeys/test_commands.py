@@ -1,6 +1,7 @@
 """Commands: what they print, what they leave, how they end."""
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import sys
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from apikeys import tokens
 from apikeys.keyring import keyring
@@ -139,6 +142,22 @@ def test_it_can_be_stopped_and_continued(settings, old_keys):
     assert reencryption.remaining() == 8
     run("rotate_encryption_key")
     assert reencryption.remaining() == 0
+
+
+def test_each_batch_begins_where_the_last_one_ended(old_keys):
+    """What is done already is not gone over again: with a million keys that would take longer with each batch."""
+    from apikeys import reencryption
+
+    with CaptureQueriesContext(connection) as seen:
+        list(reencryption.run(batch=4))
+    last = [query["sql"] for query in seen if "LIMIT 4" in query["sql"]][-1]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
+        cursor.execute(f"EXPLAIN {last}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "apikey_encrypted_by" in plan
+    assert re.search(r"Index Cond: \(\(\(encryption_key_id\)::text = 'old'::text\) AND \(id > ", plan), plan
+    assert "Filter" not in plan
 
 
 def test_a_key_that_is_revoked_meanwhile_stays_revoked(call, edda, team, old_keys, monkeypatch):

@@ -7,10 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP
 from django.core.management import CommandError, call_command
 
-from apikeys.keyring import Keyring, keyring
+from apikeys.keyring import Keyring, Undecryptable, keyring
 from apikeys.models import ApiKey
+from apikeys.second_factors import Adapter
 from tests.live import ROOT
 
 KEYS = {name: f"{name}:{base64.b64encode(bytes([n]) * 32).decode()}" for n, name in enumerate(("one", "two", "three"))}
@@ -71,13 +75,57 @@ def test_a_key_goes_second_then_first_and_the_old_one_is_retired_only_when_it_ho
             run(step, "unknown")
 
 
+def test_seeds_of_second_factors_are_stored_encrypted_and_move_with_the_api_keys(file, cast, settings):
+    """A copy of the database gives nobody the codes of an app, nor the recovery codes that follow from their seed."""
+    _, reread = file
+    totp, recovery = TOTP.activate(cast.edda, "JBSWY3DPEHPK3PXP"), RecoveryCodes.activate(cast.edda)
+    codes = recovery.get_unused_codes()
+    old = Authenticator.objects.create(user=cast.vera, type="totp", data={"secret": "KRSXG5CTMVRXEZLU"})
+
+    def stored():
+        return {a.pk: a.data.get("secret") or a.data["seed"] for a in Authenticator.objects.all()}
+
+    before = stored()
+    assert before.pop(old.pk) == "KRSXG5CTMVRXEZLU", "as from before there was encryption"
+    assert all(value.startswith("aes256gcm:one:") for value in before.values())
+    assert len(set(before.values())) == 2
+    assert "JBSWY3DPEHPK3PXP" not in str(before)
+    assert "2 second factors" in run("list")
+    assert "1 second factors are not encrypted yet" in run("list")
+
+    run("add", "two")
+    run("promote", "two")
+    reread()
+    with pytest.raises(CommandError, match="2 second factors are encrypted with one"):
+        run("retire", "one")
+    call_command("rotate_encryption_key", stdout=io.StringIO())
+    assert all(value.startswith("aes256gcm:two:") for value in stored().values())
+    with pytest.raises(CommandError, match="Nothing to do"):
+        call_command("rotate_encryption_key", stdout=io.StringIO())
+    run("retire", "one")
+    assert reread() == ["two"]
+    mfa = Adapter()
+    seeds = {a.user.username: mfa.decrypt(a.data["secret"]) for a in Authenticator.objects.filter(type="totp")}
+    assert seeds == {"edda": "JBSWY3DPEHPK3PXP", "vera": "KRSXG5CTMVRXEZLU"}
+    again = RecoveryCodes(Authenticator.objects.get(type="recovery_codes"))
+    assert again.get_unused_codes() == codes
+    assert again.validate_code(codes[3])
+    assert codes[3] not in RecoveryCodes.activate(cast.edda).get_unused_codes()
+    assert totp.instance.pk in stored()
+
+    settings.API_KEY_ENCRYPTION_KEYS = KEYS["three"]
+    with pytest.raises(Undecryptable):
+        mfa.decrypt(stored()[totp.instance.pk])
+    assert "MISSING" in run("list")
+
+
 def test_list_and_check_tell_what_each_holds_and_what_is_missing(file, edda_key, settings, capsys):
     settings.API_KEY_ENCRYPTION_KEYS = f"{KEYS['two']},{KEYS['one']}"
     lines = run("list").splitlines()
     assert lines[0].split()[:3] == ["two", "encrypts", "0"]
     assert lines[1].split()[:3] == ["one", "decrypts", "1"]
     call_command("check", "--database", "default")
-    assert "The encryption key one holds 1 API keys." in capsys.readouterr().err
+    assert "The encryption key one holds 1 API keys and 0 second factors." in capsys.readouterr().err
     settings.API_KEY_ENCRYPTION_KEYS = KEYS["two"]
     assert "MISSING" in run("list")
 

@@ -1,8 +1,15 @@
 """Keys that have got out: found in pasted text, reported by anybody, asked about by their hash; and decoys."""
 
 import hashlib
+import html
+import os
+import re
+import subprocess
+import tomllib
+import uuid
 
 import pytest
+import yaml
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
@@ -10,7 +17,7 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeys import leaks, services, tokens
+from apikeys import leak_admin, leaks, services, tokens
 from apikeys.models import ApiKey, Decoy, LeakReport
 from tests.conftest import CSRF, actor_of, assert_error, make_key, make_user
 from tests.live import wait_for
@@ -53,7 +60,7 @@ def test_keys_are_found_however_the_text_is_cut_into_pieces(parts, data):
         size = data.draw(st.integers(1, max(1, len(text))))
         cut.feed(text[:size])
         text = text[size:]
-    assert set(tokens.FORMAT.findall("".join(parts))) <= set(cut.found)
+    assert list(dict.fromkeys(tokens.FORMAT.findall("".join(parts)))) == list(cut.found)
 
 
 def post(browser, operator, **data):
@@ -87,6 +94,49 @@ def test_a_file_of_any_size_is_searched_and_stored_nowhere(browser, operator, ed
     page = post(browser, operator, file=SimpleUploadedFile("dump.bin", content))
     assert [finding.prefix for finding in page.context["findings"]] == [edda_key[:11]]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "cp1252"])
+def test_a_key_is_found_in_a_file_of_any_usual_encoding(browser, operator, edda_key, encoding):
+    file = SimpleUploadedFile("log.txt", f"Schlüssel={value(edda_key)}\r\n".encode(encoding))
+    assert [finding.prefix for finding in post(browser, operator, file=file).context["findings"]] == [edda_key[:11]]
+
+
+def test_a_text_full_of_keys_costs_a_constant_number_of_statements(edda_key, django_assert_num_queries):
+    many = [f"ul_{n:040x}" for n in range(9000)] + [value(edda_key)]
+    with django_assert_num_queries(3):
+        findings = leaks.examine(many)
+    assert (len(findings), findings[0].key.pk, findings[0].is_live) == (9001, edda_key.id, True)
+
+
+def test_as_many_keys_as_are_shown_are_revoked_at_once(browser, operator, edda_key):
+    ids = [str(uuid.uuid4()) for _ in range(leak_admin.MAX_SHOWN - 1)] + [str(edda_key.id)]
+    assert post(browser, operator, key=ids, reason="x", revoke="1").status_code == 302
+    assert not ApiKey.objects.active().filter(pk=edda_key.id).exists()
+
+
+def test_a_creators_keys_of_a_workspace_are_one_mail_and_none_has_a_value_in_it(
+    cast, operator, edda_key, stan_key, mails, browser, django_capture_on_commit_callbacks
+):
+    for person in (cast.edda, cast.stan):
+        type(person).objects.filter(pk=person.pk).update(email=f"{person.username}@example.org")
+    second = make_key(actor_of(cast.edda, cast.team), "a second one")
+    own = make_key(actor_of(cast.edda), "her own")
+    keys = [edda_key, second, own, stan_key]
+    reason = f"found beside {value(stan_key)}"
+    with django_capture_on_commit_callbacks(execute=True):
+        post(browser, operator, key=[str(key.id) for key in keys], reason=reason, revoke="1")
+    told = {(m.to[0], m.subject.rpartition(" revoked")[0]) for m in mails}
+    assert told == {
+        ("edda@example.org", "2 API keys of acme were"),
+        ("edda@example.org", "An API key of edda was"),
+        ("stan@example.org", "An API key of stan was"),
+    }
+    assert len(mails) == 3
+    assert all("found beside ul_" in m.body and not tokens.contains_token(m.body) for m in mails)
+    [both] = [m.body for m in mails if "acme" in m.subject]
+    assert "a second one" in both
+    assert edda_key[:11] in both
 
 
 def test_leaked_keys_are_revoked_with_the_reason_and_their_people_are_told(
@@ -123,7 +173,7 @@ def test_the_form_is_for_operators_and_checks_for_forged_posts(browser, cast, op
 @pytest.mark.django_db(transaction=True)
 def test_anybody_can_report_keys_and_they_end(call, cast, edda_key, stan_key):
     decoy, hidden = leaks.create_decoy(actor_of(cast.edda, cast.team), name="backup disk")
-    answer = call(None, REVOKE, {"credentials": [value(edda_key), UNKNOWN, "nonsense", hidden]})
+    answer = call(None, REVOKE, {"credentials": [f"KEY='{value(edda_key)}'", UNKNOWN, "nonsense", hidden]})
     assert answer.status_code == 202
     wait_for(lambda: not ApiKey.objects.active().filter(pk=edda_key.id).exists(), 10)
     assert call(edda_key, "GET /api/account/summary").status_code == 401
@@ -267,8 +317,26 @@ def test_a_decoy_is_deleted_by_its_workspace_only(browser, cast):
     assert not Decoy.objects.exists()
 
 
-def test_the_rules_for_repositories_match_keys_and_are_shown_to_editors(browser, cast, edda_key):
+def test_the_rules_for_repositories_find_keys_and_are_shown_to_editors(browser, cast, edda_key, tmp_path):
     page = browser(cast.edda).get("/settings/api-keys/leaks?workspace=acme").content.decode()
-    assert "ul_[0-9a-f]{40}" in page
-    assert "gitleaks" in page
-    assert "pre-commit" in page
+    shown = {n: html.unescape(c) for n, c in re.findall(r'<pre id="code-([\w-]+)"[^>]*>(.*?)</pre>', page, re.DOTALL)}
+    [rule] = tomllib.loads(shown["gitleaks"])["rules"]
+    [hook] = yaml.safe_load(shown["pre-commit"])["repos"][0]["hooks"]
+    for pattern in (shown["pattern"], rule["regex"], hook["entry"]):
+        assert re.findall(pattern, f"KEY={value(edda_key)}, ul_tooshort") == [value(edda_key)]
+    assert all(word in value(edda_key) for word in rule["keywords"])
+    assert (hook["language"], hook["types"]) == ("pygrep", ["text"])
+    assert browser(cast.vera).get("/settings/api-keys/leaks?workspace=acme").status_code == 403
+
+
+def test_the_script_tells_that_a_key_is_live_in_any_shell(server):
+    page = server.sign_in().http.get("/settings/api-keys/leaks?workspace=operator").text
+    script = html.unescape(re.search(r'<pre id="code-live"[^>]*>(.*?)</pre>', page, re.DOTALL)[1])
+    key = server.new_key()
+
+    def run(found):
+        environment = os.environ | {"FOUND": found, "ULTRALYTICS_API_KEY": key}
+        return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=30)
+
+    assert run(key).stdout.strip() == "This key is live: revoke it"
+    assert (run(UNKNOWN).stdout, run(UNKNOWN).stderr) == ("", "")

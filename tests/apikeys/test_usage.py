@@ -216,7 +216,7 @@ def test_a_key_that_nobody_used_for_90_days_is_marked(browser, cast, edda_key):
 
 
 def metrics_of(**extra):
-    return Client().get("/metrics", **extra)
+    return Client().get("/metrics", **({"HTTP_HOST": "localhost"} | extra))
 
 
 def test_prometheus_reads_what_all_processes_have_counted(call, cast, edda_key):
@@ -233,10 +233,18 @@ def test_prometheus_reads_what_all_processes_have_counted(call, cast, edda_key):
 
 
 def test_metrics_are_for_this_machine_or_for_who_knows_the_token(settings, db):
+    settings.ALLOWED_HOSTS = ["*"]  # a server asks for no name here
     assert metrics_of(REMOTE_ADDR="10.1.2.3").status_code == 404
     assert metrics_of(REMOTE_ADDR="::1").status_code == 200
-    for header in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_HOST"):
-        assert metrics_of(**{header: "10.1.2.3"}).status_code == 404
+    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000"):
+        assert metrics_of(HTTP_HOST=host).status_code == 200
+    for name in ("X_FORWARDED_FOR", "FORWARDED", "X_REAL_IP", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "VIA"):
+        assert metrics_of(**{f"HTTP_{name}": "10.1.2.3"}).status_code == 404
+    assert metrics_of(HTTP_HOST="keys.example.org").status_code == 404, "a proxy that passes the name on"
+    settings.PUBLIC_URL = "https://keys.example.org"
+    assert metrics_of().status_code == 404, "a proxy that puts nothing on"
+    settings.TRUSTED_PROXIES = 1
+    assert metrics_of().status_code == 200
     settings.METRICS_TOKEN = "a long secret"
     assert metrics_of().status_code == 404
     assert metrics_of(HTTP_AUTHORIZATION="Bearer wrong").status_code == 404

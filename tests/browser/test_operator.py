@@ -77,3 +77,16 @@ def test_a_suspended_team_and_a_suspended_person_are_told_why(person, site):
     refused = [text for text in someone.complaints if "status of 403" in text]
     assert len(refused) == 2, "the two pages that say why"
     someone.complaints = [text for text in someone.complaints if text not in refused]
+
+
+def test_text_of_any_size_is_pasted_and_searched(person, site):
+    key = site.new_key()
+    page = person().sign_in("operator", site.password).page
+    page.goto("/admin/apikeys/apikey/leaks/")
+    more = "field => { field.hidden = true; field.value = 'x'.repeat(21 * 1024 * 1024) + ' ' + field.value }"
+    page.get_by_label("Text").fill(f"KEY={key} é")
+    page.get_by_label("Text").evaluate(more)  # not to be seen, as Chromium takes half a minute to lay that out
+    page.get_by_role("button", name="Find keys").click()
+    page.get_by_text("1 value that looks like a key; 1 live.").wait_for()
+    assert page.get_by_role("checkbox", name=f"Revoke {key[:11]}").is_checked()
+    assert key not in page.content()

@@ -152,6 +152,8 @@ def test_nginx_in_front(site, cluster):
     upload = "/api/uploads/0b9d0000-0000-4000-8000-000000000000/best.pt"
     # 502: Keyhouse has refused it and closed while nginx was still sending.
     assert site.ask("PUT", upload, content=b"x" * (21 << 20)).status_code in (401, 403, 404, 502), "not 413: it arrived"
+    # Of any size, too; 302 or 502: nobody is signed in.
+    assert site.ask("POST", "/admin/apikeys/apikey/leaks/", content=b"x" * (21 << 20)).status_code in (302, 403, 502)
     for secret in (token, "secret=abc"):
         assert secret not in site.access_log.read_text() + logs
     with httpx.Client(base_url=site.url, headers={"Host": "keys.example.org"}, verify=site.trust) as browser:

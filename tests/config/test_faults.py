@@ -96,6 +96,7 @@ def assert_recovers(server, token, seconds=30):
         )
         seen.append(answer.status_code)
         assert answer.status_code in (200, 503), answer.text
+        assert server.get(token, "/api/auth/verify").status_code in (204, 503), "proxies are not told that it is bad"
         if answer.status_code == 503:
             assert answer.json()["code"] == "UNAVAILABLE"
             assert int(answer.headers["Retry-After"]) >= 1
@@ -115,6 +116,7 @@ def test_requests_recover_from_a_restart_of_postgresql(new_server):
 
     os.kill(before, signal.SIGINT)  # a fast shutdown
     assert_recovers(server, token)
+    assert server.output.count("Traceback") == 0, "a line for each, not the way there: they come in masses"
     assert postmaster(server) != before
     assert page.http.get("/settings?tab=api-keys").status_code == 200
 

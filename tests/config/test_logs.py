@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -194,6 +195,9 @@ def test_a_request_has_one_id_in_its_lines_and_in_its_answer(chatty):
     assert line["key_prefix"] == token[:11]
     assert line["address"] == "203.0.113.7"
     assert 0 < line["milliseconds"] < 10_000
+    at = datetime.fromisoformat(line["time"])
+    assert at.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - at) < timedelta(minutes=5)
     assert "secret=abc" not in chatty.output
     assert token not in chatty.output
 

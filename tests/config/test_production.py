@@ -55,6 +55,12 @@ def test_browsers_are_sent_to_https_and_programs_never_are(production):
         assert not httpx.get(production.url + path, headers=plain).is_redirect
 
 
+def test_prometheus_asks_the_machine_itself_without_tls_and_others_find_nothing(production):
+    assert "keyhouse_requests" in httpx.get(production.url + "/metrics").text
+    assert get(production, "/metrics").status_code == 404
+    assert httpx.get(production.url + "/metrics", headers={"Host": "keys.example.org"}).status_code == 404
+
+
 EVERYWHERE = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
     "X-Content-Type-Options": "nosniff",
@@ -70,6 +76,10 @@ ANSWERS = {
     "TRACE /accounts/login/": (405, True),
     "GET /static/{sheet}": (200, True),
     "GET /static/nope.css": (404, True),
+    "GET /static/": (404, True),
+    "GET /static/%2e%2e/manage.py": (404, True),
+    "GET /.git/config": (404, True),
+    "GET /.env": (404, True),
     "GET /api/account/summary": (401, False),
     "GET /api/nope": (404, False),
     "TRACE /api/account/summary": (405, False),

@@ -25,6 +25,7 @@ from tests.cluster import PASSWORD, Cluster, TlsSession
 from tests.live import wait_for
 
 KEYS, READERS = 12, 8
+PATHS = ("/api/account/summary", "/api/auth/verify", "/api/auth/verify/v1/models")  # of reads: the API, a proxy's check
 GRACE_SECONDS = 6.0  # after PostgreSQL is back, in which a process may still find out
 
 
@@ -77,8 +78,8 @@ class Soak:
                 work(chance.choice(self.cluster.servers).url, client, chance)
 
     def read(self, url: str, client: httpx.Client, chance: random.Random) -> None:
-        key = chance.choice(self.keys)
-        self.judge(key, lambda: client.get(f"{url}/api/account/summary", headers=bearer(key)))
+        key, path = chance.choice(self.keys), chance.choice(PATHS)
+        self.judge(key, lambda: client.get(url + path, headers=bearer(key)))
 
     def try_ended(self, url: str, client: httpx.Client, chance: random.Random) -> None:
         if not self.ended:
@@ -86,7 +87,8 @@ class Soak:
             return
         # The newest ones most of all: a cache that is too old would betray itself here.
         key = self.ended[-1] if chance.random() < 0.7 else chance.choice(list(self.ended))
-        self.judge(key, lambda: client.get(f"{url}/api/account/summary", headers=bearer(key)))
+        path = chance.choice(PATHS)
+        self.judge(key, lambda: client.get(url + path, headers=bearer(key)))
 
     def write(self, url: str, client: httpx.Client, chance: random.Random) -> None:
         key, name = chance.choice(self.keys), f"project-{chance.getrandbits(64):x}"

@@ -5,23 +5,27 @@ keys in pasted text in apikeys/test_leaks.py, and every JSON body by schemathesi
 """
 
 import ipaddress
+import re
 from contextlib import suppress
 from types import SimpleNamespace
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
+import yaml
 from django.test import override_settings
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from apikeys import tokens
+from apikeys import endpoints, tokens
+from apikeys.models import Endpoint
 from config import rates, request_id
 from config.address import UNKNOWN, address_in, network
 from config.clients import MAX_LENGTH, clean_client
-from config.errors import NotFound
+from config.errors import Invalid, NotFound
 from config.redaction import INVITATION, clean_reason, redact
 from tests.conftest import Browser
 from workspaces import links
+from workspaces.access import Role
 
 HEX = st.text("0123456789abcdef", min_size=40, max_size=40).map(lambda digits: f"ul_{digits}")
 LATIN = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=120)  # what a header can hold
@@ -104,6 +108,32 @@ def anybody(db, settings):
     """A browser that nobody has signed in, for as many requests as it likes."""
     settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
     return SimpleNamespace(browser=Browser())
+
+
+@many
+@given(
+    name=st.text(max_size=30),
+    upstream=st.one_of(
+        st.text(max_size=40),
+        st.from_regex(endpoints.UPSTREAM, fullmatch=True),
+        st.from_regex(r"https?://[a-z:\[\]0-9.;{}\"' ]{1,20}(/[a-z;{}$ ]{0,10})?", fullmatch=True),
+    ),
+)
+def test_no_address_of_a_service_breaks_out_of_the_configuration_of_a_proxy(name, upstream):
+    try:
+        endpoint = Endpoint(**endpoints._cleaned(name, upstream, Role.VIEWER))
+    except Invalid:
+        return
+    plain = Endpoint(name="x", upstream="http://x/x" if urlsplit(endpoint.upstream).path else "http://x")
+    check = "http://127.0.0.1:8000/api/auth/verify/endpoints/x"
+    (nginx, traefik, _), (expected, *_) = (
+        [one["code"] for one in endpoints.configurations(one, check)] for one in (endpoint, plain)
+    )
+    shape = re.sub(r"proxy_pass \S+;|    proxy_ssl_server_name on;\n", "", nginx)
+    assert shape == re.sub(r"proxy_pass \S+;", "", expected)
+    [service] = yaml.safe_load(traefik)["http"]["services"].values()
+    prefix = urlsplit(endpoint.upstream).path
+    assert service["loadBalancer"]["servers"][0]["url"] + prefix == endpoint.upstream
 
 
 PATHS = ("/accounts/login/", "/settings", "/api/account/summary", "/api/teams", "/healthz", "/invites/open")

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from apikeys import second_factors
 from apikeys.checks import rows_by_key
 from apikeys.keyring import KEY_ID, Keyring, keyring
 
@@ -38,12 +39,15 @@ class Command(BaseCommand):
         self.stdout.write(new_key(key_id or f"k{secrets.token_hex(3)}"))
 
     def do_list(self, _: Any) -> None:
-        held = rows_by_key()
+        held, seeds = rows_by_key(), second_factors.held_by_key()
         for number, key_id in enumerate(keyring().ids):
             use = "encrypts" if number == 0 else "decrypts"
-            self.stdout.write(f"{key_id:32} {use:9} {held.pop(key_id, 0):>14,} API keys")
-        for key_id, count in held.items():
-            self.stdout.write(f"{key_id:32} MISSING   {count:>14,} API keys cannot be used")
+            self.stdout.write(f"{key_id:32} {use:9} {held.pop(key_id, 0):>14,} API keys{_and(seeds.pop(key_id, 0))}")
+        for key_id in held.keys() | seeds.keys() - {""}:
+            count = held.get(key_id, 0)
+            self.stdout.write(f"{key_id:32} MISSING   {count:>14,} API keys{_and(seeds[key_id])} cannot be used")
+        if seeds[""]:
+            self.stdout.write(f"{seeds['']:,} second factors are not encrypted yet: run rotate_encryption_key.")
 
     def do_add(self, key_id: str) -> None:
         entries = self._read()
@@ -67,6 +71,10 @@ class Command(BaseCommand):
             raise CommandError(f"{key_id} is the one that encrypts. Put another one first.")
         if count := rows_by_key().get(key_id, 0):
             raise CommandError(f"{count:,} API keys are encrypted with {key_id}. Run rotate_encryption_key first.")
+        if count := second_factors.held_by_key()[key_id]:
+            raise CommandError(
+                f"{count:,} second factors are encrypted with {key_id}. Run rotate_encryption_key first."
+            )
         if settings.API_KEY_ENCRYPTION_KEYS_FILE:
             self._write([entry for entry in self._read() if entry.partition(":")[0] != key_id])
             self.stdout.write(f"Took {key_id} out. Keep its copy as long as there are backups from before.")
@@ -98,6 +106,10 @@ def new_key(key_id: str) -> str:
     if not KEY_ID.fullmatch(key_id):
         raise CommandError("An id is 1 to 32 of A-Z, a-z, 0-9, . _ -.")
     return f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def _and(seeds: int) -> str:
+    return f", {seeds:,} second factors" if seeds else ""
 
 
 def ids(entries: list[str]) -> list[str]:

@@ -4,13 +4,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apikeys import reencryption
+from apikeys import reencryption, second_factors
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt all stored keys anew with the first key of API_KEY_ENCRYPTION_KEYS. Works in batches beside the "
-        "running server; can be stopped at any moment and started again, and goes on where it was."
+        "Encrypt all API keys and second factors anew with the first key of API_KEY_ENCRYPTION_KEYS. Works in batches "
+        "beside the running server; can be stopped at any moment and started again, and goes on where it was."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -18,7 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, batch: int, **options: Any) -> None:
         total = reencryption.remaining()
-        if total == 0:
+        seeds = second_factors.encrypt_anew()
+        if total == seeds == 0:
             raise CommandError("Nothing to do: all keys are encrypted with the first encryption key already.")
         done, started = reencryption.Progress(), time.monotonic()
         try:
@@ -33,6 +34,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Encrypted {done.encrypted:,} keys anew in {seconds:.1f} s; {done.skipped:,} had changed meanwhile."
         )
+        if seeds:
+            self.stdout.write(f"Encrypted {seeds:,} second factors anew.")
         if done.failed:
             raise CommandError(f"{done.failed:,} keys could not be decrypted and were left as they are.")
 
