@@ -1,0 +1,517 @@
+"""Changes the code that guards keys in small ways, one at a time, and asks whether a test notices.
+
+    python -m tests.mutation [--list] [--wide] [file or part of a mutant's name ...]
+
+Each change (a mutant) is made on disk in a copy of the project and tried in a forked process, in which the packages of
+others are imported already and the database is a fresh copy of a migrated one. Only tests that run the changed lines
+are run, the quickest first, up to the first failure. What survives is looked up in `docs/mutation-testing.md`; ends
+with 1 if something is not explained there.
+"""
+
+import argparse
+import ast
+import hashlib
+import importlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build" / "mutation"
+TREE = WORK / "tree"
+DOCUMENT = ROOT / "docs" / "mutation-testing.md"
+LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
+SLOW_SECONDS = 8  # so is a test that takes longer than this
+
+# What is mutated, and the files of tests that are meant to notice.
+KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
+DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoints", "workspaces/test_second_factor")
+TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
+LIMITS = ("config/test_limits", "config/test_faults", "config/test_production")
+TARGETS = {
+    "apikeys/tokens.py": (*KEYS, "security/test_parsers", "security/test_forgery"),
+    "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
+    "apikeys/lookup.py": (*KEYS, *DOORS, "security/test_forgery"),
+    "apikeys/authentication.py": (*KEYS, *DOORS, "security/test_forgery", "apikeys/test_usage"),
+    "apikeys/services.py": (*KEYS, *DOORS, *TEAMS, "apikeys/test_commands", "apikeys/test_admin", "apikeys/test_leaks"),
+    "apikeys/models.py": (*KEYS, *DOORS, *TEAMS, "apikeys/test_commands", "apikeys/test_admin"),
+    "workspaces/access.py": (*DOORS, *TEAMS, *KEYS),
+    "workspaces/members.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
+    "workspaces/invitations.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
+    "config/api.py": (*DOORS, *LIMITS, *KEYS, "config/test_openapi"),
+    "config/ratelimit.py": (*LIMITS, *DOORS, *KEYS),
+    "config/rates.py": LIMITS,
+    "config/ratelimit_cache.py": LIMITS,
+}
+
+SWAPS = {ast.Eq: ast.NotEq, ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.Is: ast.IsNot, ast.In: ast.NotIn}
+SWAPS |= {ast.Add: ast.Sub, ast.Mult: ast.FloorDiv, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Pow: ast.Mult}
+SWAPS |= {new: old for old, new in SWAPS.items() if old is not ast.Pow} | {ast.Div: ast.Mult}
+CHAINED = {"active", "due", "exclude", "filter", "lower", "of", "open", "order_by", "select_for_update", "strip"}
+LOCK_OPTIONS = {"of", "no_key", "skip_locked"}  # who else waits, not what comes of it
+# The order of each is that of its declaration; a name is swapped with its neighbours.
+NAMES = {"Role": ["VIEWER", "EDITOR", "ADMIN", "OWNER"]}
+NAMES["Right"] = "VIEW OWN_ACCOUNT LEAVE USE_TEAMS LIST_KEYS EDIT MANAGE_KEYS ROTATE_ITSELF MANAGE_MEMBERS".split()
+NAMES["Right"].append("MANAGE_TEAM")
+
+
+def without(items: list, at: int) -> list:
+    return items[:at] + items[at + 1 :]
+
+
+def variants(node: Any) -> Iterator[ast.AST]:
+    """The small changes of one node: what may stand in its place."""
+    match node:
+        case ast.Compare():
+            for at, op in enumerate(node.ops):
+                ops = [*node.ops[:at], SWAPS[type(op)](), *node.ops[at + 1 :]]
+                yield ast.Compare(node.left, ops, node.comparators)
+        case ast.BoolOp():
+            yield ast.BoolOp(SWAPS[type(node.op)](), node.values)
+            for at in range(len(node.values)):
+                rest = without(node.values, at)
+                yield ast.BoolOp(node.op, rest) if len(rest) > 1 else rest[0]
+        case ast.BinOp() if type(node.op) in SWAPS:
+            yield ast.BinOp(node.left, SWAPS[type(node.op)](), node.right)
+            if isinstance(node.op, ast.BitOr | ast.BitAnd):
+                yield from (node.left, node.right)
+        case ast.UnaryOp(op=ast.Not()):
+            yield node.operand
+        case ast.IfExp():
+            yield from (node.body, node.orelse)
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            yield ast.Constant(value + 1)
+        case ast.Constant(value=str() as value) if value and " " not in value:  # not a sentence
+            yield ast.Constant("XX" + value)
+        case ast.Constant(value=bytes() as value):
+            yield ast.Constant(b"XX" + value)
+        case ast.Attribute(value=ast.Name(id=owner), attr=attr) if attr in NAMES.get(owner, ()):
+            order = NAMES[owner]
+            at = order.index(attr)
+            for name in {order[max(0, at - 1)], order[min(at + 1, len(order) - 1)]} - {attr}:
+                yield ast.Attribute(node.value, name, node.ctx)
+        case ast.Call():
+            for at, keyword in enumerate(node.keywords):
+                if keyword.arg not in LOCK_OPTIONS:
+                    yield ast.Call(node.func, node.args, without(node.keywords, at))
+            if isinstance(node.func, ast.Attribute) and node.func.attr in CHAINED:
+                yield node.func.value
+                for at in range(len(node.args)):
+                    yield ast.Call(node.func, without(node.args, at), node.keywords)
+            if isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+                yield ast.Call(ast.Name({"min": "max", "max": "min"}[node.func.id]), node.args, node.keywords)
+        case ast.Tuple() | ast.List() | ast.Set() if len(node.elts) > 1 and are_alike(node):
+            for at in range(len(node.elts)):
+                yield type(node)(without(node.elts, at))
+        case ast.Dict():
+            for at in range(len(node.keys)):
+                yield ast.Dict(without(node.keys, at), without(node.values, at))
+        case ast.If() | ast.While() if not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
+            yield type(node)(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+        case ast.For():
+            yield ast.For(node.target, ast.Tuple([]), node.body, node.orelse)
+        case ast.With():
+            yield ast.If(ast.Constant(True), node.body, [])
+        case ast.Match():
+            for at in range(len(node.cases)):
+                yield ast.Match(node.subject, without(node.cases, at))
+        case ast.comprehension():
+            for at in range(len(node.ifs)):
+                yield ast.comprehension(node.target, node.iter, without(node.ifs, at), node.is_async)
+        case ast.FunctionDef():
+            for at, decorator in enumerate(node.decorator_list):
+                if ast.unparse(decorator) not in ("property", "classmethod"):
+                    yield ast.FunctionDef(
+                        **{n: getattr(node, n) for n in node._fields}
+                        | {"decorator_list": without(node.decorator_list, at)}
+                    )
+        case ast.Expr(value=ast.Call()) | ast.Raise() | ast.AugAssign():
+            yield ast.Pass()
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
+            yield ast.Pass()
+        case ast.Return(value=value) if value is not None and not isinstance(value, ast.Constant):
+            yield ast.Return(ast.Constant(None))
+        case ast.Break():
+            yield ast.Continue()
+        case ast.Continue():
+            yield ast.Break()
+
+
+def are_alike(node: Any) -> bool:
+    """Is it a collection of names or texts, and not some values of which each has its meaning?"""
+    kinds = {type(getattr(one, "value", None) if isinstance(one, ast.Constant) else one) for one in node.elts}
+    return not isinstance(getattr(node, "ctx", None), ast.Store) and kinds in ({ast.Name}, {ast.Attribute}, {str})
+
+
+class Mutant(NamedTuple):
+    file: str
+    function: str  # empty at the level of the module
+    change: str
+    source: str
+    lines: range | None  # whose tests may notice; None: all that run anything of the file
+
+    @property
+    def name(self) -> str:
+        return f"{self.file} {self.function or '(module)'}: {self.change}"
+
+
+def mutants_of(file: str) -> list[Mutant]:
+    """Every mutant of a file; two that read the same are one."""
+    tree = ast.parse((ROOT / file).read_text())
+    found: dict[str, Mutant] = {}
+
+    def visit(node: ast.AST, path: tuple[str, ...], lines: range | None, statement: ast.AST) -> None:
+        for field, value in ast.iter_fields(node):
+            if field in ("annotation", "returns", "type_params", "decorator_list") and isinstance(
+                node, ast.arg | ast.AnnAssign | ast.FunctionDef | ast.ClassDef
+            ):
+                if field != "decorator_list":
+                    continue
+            for at, child in enumerate(value if isinstance(value, list) else [value]):
+                if not isinstance(child, ast.AST) or is_left_alone(child, path):
+                    continue
+                inner, where, what = path, lines, statement
+                if isinstance(child, ast.stmt):
+                    what = child
+                    where = header(child) if path and lines is not None else None
+                if isinstance(child, ast.FunctionDef):
+                    where = range(child.body[0].lineno, (child.end_lineno or 0) + 1)
+                if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                    inner = (*path, child.name)
+                for variant in variants(child):
+                    put(node, field, at, variant)
+                    source = ast.unparse(ast.fix_missing_locations(tree))
+                    put(node, field, at, child)
+                    change = f"`{brief(child)}` → `{brief(variant)}`"
+                    found.setdefault(source, Mutant(file, ".".join(inner), change, source, where))
+                visit(child, inner, where, what)
+
+    visit(tree, (), None, tree)
+    found.pop(ast.unparse(tree), None)
+    return numbered(found.values())
+
+
+def numbered(mutants: Any) -> list[Mutant]:
+    """The same, with a number behind a change that a function has more than once."""
+    seen: Counter[str] = Counter()
+    result = []
+    for mutant in mutants:
+        seen[mutant.name] += 1
+        count = seen[mutant.name]
+        result.append(mutant._replace(change=f"{mutant.change} ({count})") if count > 1 else mutant)
+    return result
+
+
+def put(node: ast.AST, field: str, at: int, child: ast.AST) -> None:
+    value = getattr(node, field)
+    if isinstance(value, list):
+        value[at] = child
+    else:
+        setattr(node, field, child)
+
+
+def header(statement: Any) -> range:
+    body = getattr(statement, "body", None) or getattr(statement, "cases", None)
+    first = body[0].pattern if isinstance(statement, ast.Match) else body[0] if body else None
+    end = first.lineno if first is not None else statement.end_lineno + 1
+    return range(statement.lineno, max(end, statement.lineno + 1))
+
+
+def is_left_alone(node: ast.AST, path: tuple[str, ...]) -> bool:
+    """Imports, docstrings, f-strings, assertions, and the columns of tables, which migrations make."""
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Assert() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.ClassDef(name="Meta"):
+            return True
+        case ast.Assign(value=ast.Call(func=ast.Attribute(value=ast.Name(id="models")))):
+            return True
+    return False
+
+
+def brief(node: ast.AST) -> str:
+    """One line that says what stands there."""
+    if isinstance(node, ast.FunctionDef):
+        return " ".join("@" + ast.unparse(decorator) for decorator in node.decorator_list) or "no decorator"
+    if isinstance(node, ast.Match):
+        return "case " + " / ".join(ast.unparse(case.pattern) for case in node.cases)
+    return ast.unparse(node).split("\n")[0]
+
+
+class Recorder:
+    """A plugin for pytest: runs `wanted` in that order; or, without it, all, recording which lines each test runs."""
+
+    def __init__(self, wanted: list[str] | None = None):
+        self.wanted = wanted
+        self.tests: dict[str, dict] = {}
+        self.unfit: list[str] = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        by_id = {item.nodeid: item for item in items if not LIVE & set(item.fixturenames)}
+        items[:] = by_id.values() if self.wanted is None else [by_id[name] for name in self.wanted if name in by_id]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: Any) -> Any:
+        if self.wanted is not None:
+            return (yield)
+        lines: dict[str, set[int]] = {str(TREE / file): set() for file in TARGETS}
+
+        def trace(frame: Any, event: str, _: Any) -> Any:
+            seen = lines.get(frame.f_code.co_filename)
+            if seen is None:
+                return None
+            seen.add(frame.f_lineno)
+            return trace
+
+        before = sum(os.times()[:4])
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
+            ran = {file: sorted(lines[str(TREE / file)]) for file in TARGETS if lines[str(TREE / file)]}
+            self.tests[item.nodeid] = {"seconds": sum(os.times()[:4]) - before, "lines": ran}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.outcome != "passed":
+            self.unfit.append(report.nodeid)
+        if report.failed:
+            (WORK / "killer").write_text(report.nodeid)
+
+
+class Database:
+    """A migrated database, and a fresh copy of it for each mutant."""
+
+    def __init__(self, folder: Path):
+        from config import embedded
+
+        address = embedded.ensure_running(folder)
+        os.environ |= {f"PG{name}": value for name, value in address.items()} | {"DATABASE_URL": "postgres:///keyhouse"}
+        self.admin = psycopg.connect(dbname="postgres", autocommit=True)
+        os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
+        if in_child(migrate, 600) != 0:
+            sys.exit("The database of the tests cannot be made")
+
+    def renew(self) -> None:
+        self.admin.execute("DROP DATABASE IF EXISTS test_mutant WITH (FORCE)")
+        self.admin.execute("CREATE DATABASE test_mutant TEMPLATE test_keyhouse")
+
+
+def migrate() -> int:
+    import django
+    from django.test.utils import setup_databases
+
+    from tests import environment  # noqa: F401 (before the settings)
+
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    django.setup()
+    setup_databases(verbosity=0, interactive=False)
+    return 0
+
+
+def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
+    """Run `work` in a fork of this process and return what it returns, or minus the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 5))
+            signal.alarm(int(60 + 20 * cpu_seconds))  # whoever waits for a lock that nobody frees
+            log = os.open(WORK / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            code = work()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # what it has started
+    return code
+
+
+def run_pytest(files: list[str], recorder: Recorder, *options: str) -> int:
+    import django.test.utils
+
+    def use_copy(**_: Any) -> list:
+        from django.db import connection
+
+        connection.settings_dict["NAME"] = "test_mutant"
+        return []
+
+    django.test.utils.setup_databases = use_copy
+    return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [recorder]))
+
+
+def copy_project() -> None:
+    shutil.rmtree(TREE, ignore_errors=True)
+    shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns("build", "var", ".*", "__pycache__"))
+
+
+def preload() -> None:
+    """Import the packages of others, once for all children; those that need Django's settings cannot be."""
+
+    def collect() -> int:
+        run_pytest(all_test_files(TARGETS), Recorder([]))
+        (WORK / "modules.json").write_text(json.dumps([n for n, module in sys.modules.items() if not is_ours(module)]))
+        return 0
+
+    in_child(collect, 600)
+    for name in json.loads((WORK / "modules.json").read_text()):
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
+def is_ours(module: Any) -> bool:
+    return str(getattr(module, "__file__", None) or "").startswith(f"{TREE}/") or module.__name__.startswith("tests")
+
+
+def all_test_files(targets: Iterable[str]) -> list[str]:
+    return sorted({f"tests/{name}.py" for target in targets for name in TARGETS[target]})
+
+
+def what_tests_run(files: list[str], database: Database) -> dict[str, dict]:
+    """For each test of `files` its seconds of CPU and the lines of the targets that it runs. Kept from run to run."""
+    store = WORK / "tests.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    common = "".join((TREE / file).read_text() for file in (*TARGETS, "tests/conftest.py"))
+    for file in files:
+        state = hashlib.sha256((common + (TREE / file).read_text()).encode()).hexdigest()
+        if known.get(file, {}).get("state") == state:
+            continue
+
+        def record(file: str = file) -> int:
+            recorder = Recorder()
+            run_pytest([file], recorder)
+            fit = {name: test for name, test in recorder.tests.items() if name not in recorder.unfit}
+            (WORK / "recorded.json").write_text(json.dumps(fit))
+            return 0
+
+        database.renew()
+        if in_child(record, 1200) != 0:
+            sys.exit(f"{file} does not run: see {WORK / 'log'}")
+        known[file] = {"state": state, "tests": json.loads((WORK / "recorded.json").read_text())}
+        print(f"{file}: {len(known[file]['tests'])} tests", flush=True)
+        store.write_text(json.dumps(known))
+    return {name: test for file in files for name, test in known[file]["tests"].items()}
+
+
+def those_that_notice(mutant: Mutant, tests: dict[str, dict], kills: Counter[str]) -> list[str]:
+    """The tests that run what was changed: first those that have found most in this file, then the quickest."""
+    names = []
+    for name, test in tests.items():
+        lines = test["lines"].get(mutant.file, ())
+        if test["seconds"] < SLOW_SECONDS and any(mutant.lines is None or line in mutant.lines for line in lines):
+            names.append(name)
+    return sorted(names, key=lambda name: (-kills[name], tests[name]["seconds"]))
+
+
+def verdict_on(mutant: Mutant, wanted: list[str], seconds: float, number: int, database: Database) -> str:
+    """`killed by …`, or `survived …`."""
+    path = TREE / mutant.file
+    original = path.read_text()
+    path.write_text(mutant.source)
+    os.utime(path, (number, number))  # of its own, so that nothing compiled of another mutant passes for it
+    (WORK / "killer").unlink(missing_ok=True)
+    database.renew()
+    files = sorted({name.partition("::")[0] for name in wanted})
+    code = in_child(lambda: run_pytest(files, Recorder(wanted), "-x", "-q", "--tb=no"), 20 + 5 * seconds)
+    path.write_text(original)
+    if code == 0:
+        return f"survived {len(wanted)} tests"
+    if (WORK / "killer").exists():
+        return f"killed by {(WORK / 'killer').read_text()}"
+    return "killed: time is up" if code in (-signal.SIGALRM, -signal.SIGXCPU) else f"killed: does not start ({code})"
+
+
+def explained() -> set[str]:
+    """The names of the mutants in the tables of the document."""
+    names, file = set(), ""
+    for line in DOCUMENT.read_text().splitlines() if DOCUMENT.exists() else ():
+        if heading := re.fullmatch(r"### `(\S+)`", line):
+            file = heading[1]
+        elif row := re.fullmatch(r"\| `(.+?)` \| (.+?) \| .+ \|", line.replace(r"\|", "\0")):
+            names.add(f"{file} {row[1]}: {row[2]}".replace("\0", "|"))
+    return names
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make mutation")
+    parser.add_argument("wanted", nargs="*", help="files, or parts of mutants' names; all without")
+    parser.add_argument("--list", action="store_true", help="name the mutants and try none")
+    parser.add_argument("--fresh", action="store_true", help="try again what was killed before")
+    parser.add_argument("--wide", action="store_true", help="try with the tests of all files")
+    options = parser.parse_args()
+    mutants = [mutant for file in TARGETS for mutant in mutants_of(file)]
+    mutants = [m for m in mutants if not options.wanted or any(part in m.name for part in options.wanted)]
+    if options.list:
+        print(*(mutant.name for mutant in mutants), sep="\n")
+        return 0
+    WORK.mkdir(parents=True, exist_ok=True)
+    copy_project()
+    os.chdir(TREE)
+    sys.path[:] = [str(TREE), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, TREE))]
+    for name in ("tests", "tests.mutation"):
+        sys.modules.pop(name, None)
+    os.environ.setdefault("KEYHOUSE_TEST_DATA_DIR", str(WORK / "data"))
+    database = Database(Path(os.environ["KEYHOUSE_TEST_DATA_DIR"]))
+    preload()
+    store = WORK / "results.json"
+    results: dict[str, list[str]] = json.loads(store.read_text()) if store.exists() else {}
+    kills: Counter[str] = Counter()
+    file, tests = "", {}
+    for number, mutant in enumerate(mutants, start=1_000_000_000):
+        if mutant.file != file:
+            file = mutant.file
+            kills.clear()
+            tests = what_tests_run(all_test_files(TARGETS if options.wide else [file]), database)
+        state = hashlib.sha256(mutant.source.encode()).hexdigest()
+        if results.get(mutant.name, [""])[0] == state and not options.fresh:
+            if results[mutant.name][1].startswith("killed"):
+                continue
+        wanted = those_that_notice(mutant, tests, kills)
+        seconds = sum(tests[name]["seconds"] for name in wanted)
+        verdict = verdict_on(mutant, wanted, seconds, number, database) if wanted else "survived: no test runs it"
+        kills[verdict.removeprefix("killed by ")] += 1
+        print(f"{mutant.name}: {verdict}", flush=True)
+        results[mutant.name] = [state, verdict]
+        store.write_text(json.dumps(results))
+    return report(mutants, results)
+
+
+def report(mutants: list[Mutant], results: dict[str, list[str]]) -> int:
+    """Print the figures for each file and what survives without a reason; 1 if something does."""
+    reasons = explained()
+    survivors = {mutant for mutant in mutants if results[mutant.name][1].startswith("survived")}
+    open_questions = [mutant for mutant in mutants if mutant in survivors and mutant.name not in reasons]
+    print("\n| file | mutants | killed | survived |\n| --- | --- | --- | --- |")
+    for file in TARGETS:
+        count = sum(mutant.file == file for mutant in mutants)
+        alive = sum(mutant.file == file for mutant in survivors)
+        if count:
+            print(f"| `{file}` | {count} | {count - alive} | {alive} |")
+    for mutant in open_questions:
+        print(f"not explained: {mutant.name}")
+    return 1 if open_questions else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
