@@ -1,15 +1,17 @@
 """Changes the code that guards keys in small ways, one at a time, and asks whether a test notices.
 
-    python -m tests.mutation [--list] [--wide] [file or part of a mutant's name ...]
+    python -m tests.mutation [--list] [--fresh] [--wide] [file or part of a mutant's name ...]
 
-Each change (a mutant) is made on disk in a copy of the project and tried in a forked process, in which the packages of
-others are imported already and the database is a fresh copy of a migrated one. Only tests that run the changed lines
-are run, the quickest first, up to the first failure. What survives is looked up in `docs/mutation-testing.md`; ends
-with 1 if something is not explained there.
+Each change is a mutant. One inside a function is tried in a fork of a process that has collected the tests: there the
+function is given the changed code. One of a module's own statements, or of what runs on import, is tried from a changed
+file, in a process that imports our code anew. Only tests that run the changed lines are run, up to the first failure.
+All this is in a copy of the project, with a database of its own. What survives is looked up in
+`docs/mutation-testing.md`; ends with 1 if something is not explained there.
 """
 
 import argparse
 import ast
+import gc
 import hashlib
 import importlib
 import json
@@ -23,18 +25,24 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "mutation"
 TREE = WORK / "tree"
+RESULTS = WORK / "results.jsonl"
+OURS = ("config", "accounts", "workspaces", "apikeys", "training")
+OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-SLOW_SECONDS = 8  # so is a test that takes longer than this
+BUDGET_SECONDS = 20  # of CPU for the tests of one mutant; `--wide` has no limit
 
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
@@ -42,7 +50,7 @@ DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoint
 TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
 LIMITS = ("config/test_limits", "config/test_faults", "config/test_production")
 TARGETS = {
-    "apikeys/tokens.py": (*KEYS, "security/test_parsers", "security/test_forgery"),
+    "apikeys/tokens.py": (*KEYS, "apikeys/test_leaks", "security/test_forgery"),
     "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
     "apikeys/lookup.py": (*KEYS, *DOORS, "security/test_forgery"),
     "apikeys/authentication.py": (*KEYS, *DOORS, "security/test_forgery", "apikeys/test_usage"),
@@ -164,6 +172,7 @@ class Mutant(NamedTuple):
     change: str
     source: str
     lines: range | None  # whose tests may notice; None: all that run anything of the file
+    is_in_function: bool
 
     @property
     def name(self) -> str:
@@ -175,7 +184,7 @@ def mutants_of(file: str) -> list[Mutant]:
     tree = ast.parse((ROOT / file).read_text())
     found: dict[str, Mutant] = {}
 
-    def visit(node: ast.AST, path: tuple[str, ...], lines: range | None, statement: ast.AST) -> None:
+    def visit(node: ast.AST, path: tuple[str, ...], lines: range | None, is_inside: bool) -> None:
         for field, value in ast.iter_fields(node):
             if field in ("annotation", "returns", "type_params", "decorator_list") and isinstance(
                 node, ast.arg | ast.AnnAssign | ast.FunctionDef | ast.ClassDef
@@ -185,10 +194,10 @@ def mutants_of(file: str) -> list[Mutant]:
             for at, child in enumerate(value if isinstance(value, list) else [value]):
                 if not isinstance(child, ast.AST) or is_left_alone(child, path):
                     continue
-                inner, where, what = path, lines, statement
-                if isinstance(child, ast.stmt):
-                    what = child
-                    where = header(child) if path and lines is not None else None
+                inner, where = path, lines
+                inside = is_inside or (field == "body" and isinstance(node, ast.FunctionDef))
+                if isinstance(child, ast.stmt) and lines is not None:
+                    where = header(child)
                 if isinstance(child, ast.FunctionDef):
                     where = range(child.body[0].lineno, (child.end_lineno or 0) + 1)
                 if isinstance(child, ast.FunctionDef | ast.ClassDef):
@@ -198,10 +207,10 @@ def mutants_of(file: str) -> list[Mutant]:
                     source = ast.unparse(ast.fix_missing_locations(tree))
                     put(node, field, at, child)
                     change = f"`{brief(child)}` → `{brief(variant)}`"
-                    found.setdefault(source, Mutant(file, ".".join(inner), change, source, where))
-                visit(child, inner, where, what)
+                    found.setdefault(source, Mutant(file, ".".join(inner), change, source, where, inside))
+                visit(child, inner, where, inside)
 
-    visit(tree, (), None, tree)
+    visit(tree, (), None, False)
     found.pop(ast.unparse(tree), None)
     return numbered(found.values())
 
@@ -254,22 +263,14 @@ def brief(node: ast.AST) -> str:
 
 
 class Recorder:
-    """A plugin for pytest: runs `wanted` in that order; or, without it, all, recording which lines each test runs."""
+    """A plugin for pytest that records which lines of the targets each test runs, and its seconds of CPU."""
 
-    def __init__(self, wanted: list[str] | None = None):
-        self.wanted = wanted
+    def __init__(self) -> None:
         self.tests: dict[str, dict] = {}
-        self.unfit: list[str] = []
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        by_id = {item.nodeid: item for item in items if not LIVE & set(item.fixturenames)}
-        items[:] = by_id.values() if self.wanted is None else [by_id[name] for name in self.wanted if name in by_id]
+        self.unfit: set[str] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: Any) -> Any:
-        if self.wanted is not None:
-            return (yield)
         lines: dict[str, set[int]] = {str(TREE / file): set() for file in TARGETS}
 
         def trace(frame: Any, event: str, _: Any) -> Any:
@@ -290,29 +291,110 @@ class Recorder:
             ran = {file: sorted(lines[str(TREE / file)]) for file in TARGETS if lines[str(TREE / file)]}
             self.tests[item.nodeid] = {"seconds": sum(os.times()[:4]) - before, "lines": ran}
 
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if not LIVE & set(item.fixturenames)]
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.outcome != "passed":
-            self.unfit.append(report.nodeid)
-        if report.failed:
-            (WORK / "killer").write_text(report.nodeid)
+            self.unfit.add(report.nodeid)
 
 
-class Database:
-    """A migrated database, and a fresh copy of it for each mutant."""
+class Trial:
+    """A plugin for pytest that runs what `choose` wants for each mutant, each in a fork of itself."""
 
-    def __init__(self, folder: Path):
-        from config import embedded
+    def __init__(self, mutants: list[Mutant], choose: Callable[[Mutant], tuple[list[str], float]], tell: Callable):
+        self.mutants, self.choose, self.tell = mutants, choose, tell
 
-        address = embedded.ensure_running(folder)
-        os.environ |= {f"PG{name}": value for name, value in address.items()} | {"DATABASE_URL": "postgres:///keyhouse"}
-        self.admin = psycopg.connect(dbname="postgres", autocommit=True)
-        os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
-        if in_child(migrate, 600) != 0:
-            sys.exit("The database of the tests cannot be made")
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: Any) -> bool:
+        from django.urls import get_resolver
 
-    def renew(self) -> None:
-        self.admin.execute("DROP DATABASE IF EXISTS test_mutant WITH (FORCE)")
-        self.admin.execute("CREATE DATABASE test_mutant TEMPLATE test_keyhouse")
+        from tests import conftest
+
+        conftest._operations()
+        get_resolver()._populate()
+        items = {item.nodeid: item for item in session.items}
+        functions, caches = in_memory()
+        gc.freeze()
+        is_dirty, killers = True, set()
+        for mutant in self.mutants:
+            if is_dirty:
+                renew_database()
+            names, seconds = self.choose(mutant)
+            wanted = [items[name] for name in names]
+
+            def attempt(mutant: Mutant = mutant, wanted: list[Any] = wanted) -> int:
+                if mutant.is_in_function:
+                    put_code(mutant, functions)
+                    for cached in caches:
+                        cached.cache_clear()
+                return run(wanted)
+
+            code = in_child(attempt, 20 + 5 * seconds)
+            is_dirty = code != 1 or "transactional_db" in items[killer()].fixturenames
+            self.tell(mutant, code, len(wanted))
+            killers |= {items[killer()]} if code == 1 and mutant.is_in_function else set()
+        renew_database()
+        if in_child(lambda: run(list(killers)), 600) != 0:
+            raise RuntimeError(f"{killer()} fails with the code as it is, too")
+        return True
+
+
+def run(items: list[Any]) -> int:
+    """Run tests up to the first that fails, whose name is left behind: 1, or 0 if none did."""
+    for at, item in enumerate(items):
+        for report in runtestprotocol(item, nextitem=items[at + 1] if at + 1 < len(items) else None, log=False):
+            if report.failed:
+                (WORK / "killer").write_text(item.nodeid)
+                (WORK / "failure").write_text(str(report.longrepr))
+                return 1
+    return 0
+
+
+def killer() -> str:
+    return (WORK / "killer").read_text()
+
+
+def in_memory() -> tuple[dict[tuple[str, str], list[FunctionType]], list[Any]]:
+    """The functions of the targets by file and name, wherever they are held, and what our code has cached."""
+    functions: dict[tuple[str, str], list[FunctionType]] = {}
+    caches = []
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename.startswith(f"{TREE}/"):
+            functions.setdefault((thing.__code__.co_filename, thing.__code__.co_qualname), []).append(thing)
+        elif type(thing) is type(cache(print)) and str(thing.__module__).partition(".")[0] in OURS:
+            caches.append(thing)
+    return functions, caches
+
+
+def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]]) -> None:
+    def within(code: CodeType) -> Iterator[CodeType]:
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield constant
+                yield from within(constant)
+
+    path = str(TREE / mutant.file)
+    for code in within(compile(mutant.source, path, "exec")):
+        if "<lambda>" not in code.co_qualname:
+            for function in functions.get((path, code.co_qualname), ()):
+                function.__code__ = code
+
+
+def start_database(folder: Path) -> None:
+    from config import embedded
+
+    address = embedded.ensure_running(folder)
+    os.environ |= {f"PG{name}": value for name, value in address.items()} | {"DATABASE_URL": "postgres:///keyhouse"}
+    os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
+    if in_child(migrate, 600) != 0:
+        sys.exit(f"The database of the tests cannot be made: see {WORK / 'log'}")
+
+
+def renew_database() -> None:
+    with psycopg.connect(dbname="postgres", autocommit=True) as link:
+        link.execute("DROP DATABASE IF EXISTS test_mutant WITH (FORCE)")
+        link.execute("CREATE DATABASE test_mutant TEMPLATE test_keyhouse")
 
 
 def migrate() -> int:
@@ -348,7 +430,7 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
     return code
 
 
-def run_pytest(files: list[str], recorder: Recorder, *options: str) -> int:
+def run_pytest(files: list[str], plugin: Any, *options: str) -> int:
     import django.test.utils
 
     def use_copy(**_: Any) -> list:
@@ -358,7 +440,7 @@ def run_pytest(files: list[str], recorder: Recorder, *options: str) -> int:
         return []
 
     django.test.utils.setup_databases = use_copy
-    return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [recorder]))
+    return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [plugin]))
 
 
 def copy_project() -> None:
@@ -370,7 +452,7 @@ def preload() -> None:
     """Import the packages of others, once for all children; those that need Django's settings cannot be."""
 
     def collect() -> int:
-        run_pytest(all_test_files(TARGETS), Recorder([]))
+        run_pytest(all_test_files(TARGETS), Trial([], lambda _: ([], 0), print))
         (WORK / "modules.json").write_text(json.dumps([n for n, module in sys.modules.items() if not is_ours(module)]))
         return 0
 
@@ -388,7 +470,7 @@ def all_test_files(targets: Iterable[str]) -> list[str]:
     return sorted({f"tests/{name}.py" for target in targets for name in TARGETS[target]})
 
 
-def what_tests_run(files: list[str], database: Database) -> dict[str, dict]:
+def what_tests_run(files: list[str]) -> dict[str, dict]:
     """For each test of `files` its seconds of CPU and the lines of the targets that it runs. Kept from run to run."""
     store = WORK / "tests.json"
     known = json.loads(store.read_text()) if store.exists() else {}
@@ -405,7 +487,7 @@ def what_tests_run(files: list[str], database: Database) -> dict[str, dict]:
             (WORK / "recorded.json").write_text(json.dumps(fit))
             return 0
 
-        database.renew()
+        renew_database()
         if in_child(record, 1200) != 0:
             sys.exit(f"{file} does not run: see {WORK / 'log'}")
         known[file] = {"state": state, "tests": json.loads((WORK / "recorded.json").read_text())}
@@ -414,32 +496,72 @@ def what_tests_run(files: list[str], database: Database) -> dict[str, dict]:
     return {name: test for file in files for name, test in known[file]["tests"].items()}
 
 
-def those_that_notice(mutant: Mutant, tests: dict[str, dict], kills: Counter[str]) -> list[str]:
-    """The tests that run what was changed: first those that have found most in this file, then the quickest."""
-    names = []
-    for name, test in tests.items():
-        lines = test["lines"].get(mutant.file, ())
-        if test["seconds"] < SLOW_SECONDS and any(mutant.lines is None or line in mutant.lines for line in lines):
-            names.append(name)
-    return sorted(names, key=lambda name: (-kills[name], tests[name]["seconds"]))
+class Choice:
+    """Which tests may notice a mutant of a file: first those that have found most in it, then those meant for it."""
+
+    def __init__(self, file: str, tests: dict[str, dict], budget: float):
+        self.file, self.tests, self.budget = file, tests, budget
+        self.kills: Counter[str] = Counter()
+        self.ran = {line for test in tests.values() for line in test["lines"].get(file, ())}
+
+    def is_seen(self, mutant: Mutant) -> bool:
+        """Does a test run it, or does it run on import only?"""
+        return mutant.lines is not None and not self.ran.isdisjoint(mutant.lines)
+
+    def __call__(self, mutant: Mutant) -> tuple[list[str], float]:
+        """The tests in order, and their seconds of CPU, which are as many as the budget allows."""
+        lines = mutant.lines if self.is_seen(mutant) and mutant.lines is not None else self.ran
+        fit = [name for name, test in self.tests.items() if not set(lines).isdisjoint(test["lines"].get(self.file, ()))]
+        meant = [f"tests/{name}.py" for name in TARGETS[self.file]]
+        place = {file: at for at, file in enumerate(meant)}
+        fit.sort(key=lambda n: (-self.kills[n], place.get(n.partition("::")[0], 99), self.tests[n]["seconds"]))
+        names, seconds = [], 0.0
+        for name in fit:
+            if seconds + self.tests[name]["seconds"] <= self.budget:
+                names.append(name)
+                seconds += self.tests[name]["seconds"]
+        return names, seconds
 
 
-def verdict_on(mutant: Mutant, wanted: list[str], seconds: float, number: int, database: Database) -> str:
-    """`killed by …`, or `survived …`."""
-    path = TREE / mutant.file
-    original = path.read_text()
-    path.write_text(mutant.source)
-    os.utime(path, (number, number))  # of its own, so that nothing compiled of another mutant passes for it
-    (WORK / "killer").unlink(missing_ok=True)
-    database.renew()
-    files = sorted({name.partition("::")[0] for name in wanted})
-    code = in_child(lambda: run_pytest(files, Recorder(wanted), "-x", "-q", "--tb=no"), 20 + 5 * seconds)
-    path.write_text(original)
-    if code == 0:
-        return f"survived {len(wanted)} tests"
-    if (WORK / "killer").exists():
-        return f"killed by {(WORK / 'killer').read_text()}"
-    return "killed: time is up" if code in (-signal.SIGALRM, -signal.SIGXCPU) else f"killed: does not start ({code})"
+def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -> None:
+    choice = Choice(file, what_tests_run(files), budget)
+
+    def tell(mutant: Mutant, code: int, count: int) -> None:
+        verdict = f"survived {count} tests"
+        if code == 1:
+            choice.kills[killer()] += 1
+            verdict = f"killed by {killer()}"
+        elif code != 0:
+            verdict = (
+                "killed: time is up" if code in (-signal.SIGALRM, -signal.SIGXCPU) else f"killed: ends with {code}"
+            )
+        os.write(OUTPUT, f"{mutant.name}: {verdict}\n".encode())
+        with RESULTS.open("a") as results:
+            results.write(json.dumps([mutant.name, state_of(mutant), verdict]) + "\n")
+
+    in_place = [mutant for mutant in mutants if mutant.is_in_function and choice.is_seen(mutant)]
+    if in_place and in_child(lambda: run_pytest(files, Trial(in_place, choice, tell), "-q"), 24 * 3600) != 0:
+        sys.exit(f"The tests of {file} cannot be collected: see {WORK / 'log'}")
+    for number, mutant in enumerate((m for m in mutants if m not in in_place), start=1_000_000_000):
+        path = TREE / file
+        original = path.read_text()
+        path.write_text(mutant.source)
+        os.utime(path, (number, number))  # of its own, so that nothing compiled of another mutant passes for it
+        chosen = choice(mutant)
+        of_chosen = sorted({name.partition("::")[0] for name in chosen[0]})
+        trial = Trial([mutant._replace(is_in_function=False)], lambda _, chosen=chosen: chosen, tell)
+        if (code := in_child(lambda trial=trial, of=of_chosen: run_pytest(of, trial, "-q"), 600)) != 0:
+            tell(mutant, code + 100, 0)
+        path.write_text(original)
+
+
+def state_of(mutant: Mutant) -> str:
+    return hashlib.sha256(mutant.source.encode()).hexdigest()
+
+
+def known_results() -> dict[tuple[str, str], str]:
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else ()
+    return {(name, state): verdict for name, state, verdict in map(json.loads, lines)}
 
 
 def explained() -> set[str]:
@@ -472,35 +594,23 @@ def main() -> int:
     for name in ("tests", "tests.mutation"):
         sys.modules.pop(name, None)
     os.environ.setdefault("KEYHOUSE_TEST_DATA_DIR", str(WORK / "data"))
-    database = Database(Path(os.environ["KEYHOUSE_TEST_DATA_DIR"]))
+    start_database(Path(os.environ["KEYHOUSE_TEST_DATA_DIR"]))
     preload()
-    store = WORK / "results.json"
-    results: dict[str, list[str]] = json.loads(store.read_text()) if store.exists() else {}
-    kills: Counter[str] = Counter()
-    file, tests = "", {}
-    for number, mutant in enumerate(mutants, start=1_000_000_000):
-        if mutant.file != file:
-            file = mutant.file
-            kills.clear()
-            tests = what_tests_run(all_test_files(TARGETS if options.wide else [file]), database)
-        state = hashlib.sha256(mutant.source.encode()).hexdigest()
-        if results.get(mutant.name, [""])[0] == state and not options.fresh:
-            if results[mutant.name][1].startswith("killed"):
-                continue
-        wanted = those_that_notice(mutant, tests, kills)
-        seconds = sum(tests[name]["seconds"] for name in wanted)
-        verdict = verdict_on(mutant, wanted, seconds, number, database) if wanted else "survived: no test runs it"
-        kills[verdict.removeprefix("killed by ")] += 1
-        print(f"{mutant.name}: {verdict}", flush=True)
-        results[mutant.name] = [state, verdict]
-        store.write_text(json.dumps(results))
-    return report(mutants, results)
+    known = {} if options.fresh else known_results()
+    for file in TARGETS:
+        to_try = [
+            m for m in mutants if m.file == file and not known.get((m.name, state_of(m)), "").startswith("killed")
+        ]
+        if to_try:
+            files = all_test_files(TARGETS if options.wide else [file])
+            try_all(file, to_try, files, float("inf") if options.wide else BUDGET_SECONDS)
+    return report(mutants, known_results())
 
 
-def report(mutants: list[Mutant], results: dict[str, list[str]]) -> int:
+def report(mutants: list[Mutant], results: dict[tuple[str, str], str]) -> int:
     """Print the figures for each file and what survives without a reason; 1 if something does."""
     reasons = explained()
-    survivors = {mutant for mutant in mutants if results[mutant.name][1].startswith("survived")}
+    survivors = {mutant for mutant in mutants if results[mutant.name, state_of(mutant)].startswith("survived")}
     open_questions = [mutant for mutant in mutants if mutant in survivors and mutant.name not in reasons]
     print("\n| file | mutants | killed | survived |\n| --- | --- | --- | --- |")
     for file in TARGETS:
