@@ -1,10 +1,10 @@
 """Changes the code that guards keys in small ways, one at a time, and asks whether a test notices.
 
-    python -m tests.mutation [--list] [--fresh] [--wide] [file or part of a mutant's name ...]
+    python -m tests.mutation [--list] [--survivors | --fresh] [--wide] [file or part of a mutant's name ...]
 
-Each change is a mutant. One inside a function is tried in a fork of a process that has collected the tests: there the
-function is given the changed code. One of a module's own statements, or of what runs on import, is tried from a changed
-file, in a process that imports our code anew. Only tests that run the changed lines are run, up to the first failure.
+Each change is a mutant. One inside a function, or in a table that only functions of its module look into, is made in a
+fork of a process that has collected the tests. Any other, and what runs on import, is made in the file, and a process
+imports our code anew. Only tests that run the changed lines are run, up to the first failure.
 All this is in a copy of the project, with a database of its own. What survives is looked up in
 `docs/mutation-testing.md`; ends with 1 if something is not explained there.
 """
@@ -23,7 +23,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -42,13 +42,14 @@ OURS = ("config", "accounts", "workspaces", "apikeys", "training")
 OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-BUDGET_SECONDS = 20  # of CPU for the tests of one mutant; `--wide` has no limit
+BUDGET_SECONDS = 8  # of CPU for the tests of one mutant; `--wide` has no limit
 
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
-DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoints", "workspaces/test_second_factor")
+DOORS = ("workspaces/test_access", "apikeys/test_endpoints", "workspaces/test_second_factor")
 TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
-LIMITS = ("config/test_limits", "config/test_faults", "config/test_production")
+LIMITS = ("config/test_limits", "apikeys/test_lookup")
+ALL_DOORS = "security/test_roles"  # notices a lot, and takes minutes: for `--wide` only
 TARGETS = {
     "apikeys/tokens.py": (*KEYS, "apikeys/test_leaks", "security/test_forgery"),
     "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
@@ -172,7 +173,7 @@ class Mutant(NamedTuple):
     change: str
     source: str
     lines: range | None  # whose tests may notice; None: all that run anything of the file
-    is_in_function: bool
+    is_in_place: bool  # can it be made in a process that runs?
 
     @property
     def name(self) -> str:
@@ -182,6 +183,7 @@ class Mutant(NamedTuple):
 def mutants_of(file: str) -> list[Mutant]:
     """Every mutant of a file; two that read the same are one."""
     tree = ast.parse((ROOT / file).read_text())
+    tables = {name for name in assigned(tree) if is_looked_into_later(name, file, tree)}
     found: dict[str, Mutant] = {}
 
     def visit(node: ast.AST, path: tuple[str, ...], lines: range | None, is_inside: bool) -> None:
@@ -196,6 +198,8 @@ def mutants_of(file: str) -> list[Mutant]:
                     continue
                 inner, where = path, lines
                 inside = is_inside or (field == "body" and isinstance(node, ast.FunctionDef))
+                if isinstance(node, ast.Module) and tables & assigned(ast.Module([child])):
+                    inside = True
                 if isinstance(child, ast.stmt) and lines is not None:
                     where = header(child)
                 if isinstance(child, ast.FunctionDef):
@@ -213,6 +217,28 @@ def mutants_of(file: str) -> list[Mutant]:
     visit(tree, (), None, False)
     found.pop(ast.unparse(tree), None)
     return numbered(found.values())
+
+
+def assigned(module: ast.Module) -> set[str]:
+    """The names that statements of a module assign a value to."""
+    names = set()
+    for statement in module.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def is_looked_into_later(name: str, file: str, tree: ast.Module) -> bool:
+    """Is a module's name used by nothing but the bodies of its functions?"""
+    inside = {
+        id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for s in f.body for node in ast.walk(s)
+    }
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+    if any(isinstance(use.ctx, ast.Load) and id(use) not in inside for use in uses):
+        return False
+    others = (path for folder in (*OURS, "tests") for path in (ROOT / folder).rglob("*.py") if path != ROOT / file)
+    return not any(re.search(rf"\b{name}\b", path.read_text()) for path in others if path.name != "mutation.py")
 
 
 def numbered(mutants: Any) -> list[Mutant]:
@@ -324,7 +350,7 @@ class Trial:
             wanted = [items[name] for name in names]
 
             def attempt(mutant: Mutant = mutant, wanted: list[Any] = wanted) -> int:
-                if mutant.is_in_function:
+                if mutant.is_in_place:
                     put_code(mutant, functions)
                     for cached in caches:
                         cached.cache_clear()
@@ -333,7 +359,7 @@ class Trial:
             code = in_child(attempt, 20 + 5 * seconds)
             is_dirty = code != 1 or "transactional_db" in items[killer()].fixturenames
             self.tell(mutant, code, len(wanted))
-            killers |= {items[killer()]} if code == 1 and mutant.is_in_function else set()
+            killers |= {items[killer()]} if code == 1 and mutant.is_in_place else set()
         renew_database()
         if in_child(lambda: run(list(killers)), 600) != 0:
             raise RuntimeError(f"{killer()} fails with the code as it is, too")
@@ -375,10 +401,22 @@ def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]
                 yield from within(constant)
 
     path = str(TREE / mutant.file)
+    if not mutant.function:
+        module = sys.modules[mutant.file.removesuffix(".py").replace("/", ".")]
+        tree = ast.parse(mutant.source)
+        changed = [statement for statement in tree.body if ast.dump(statement) not in dumped(module)]
+        exec(compile(ast.Module(changed, []), path, "exec"), vars(module))
+        return
     for code in within(compile(mutant.source, path, "exec")):
         if "<lambda>" not in code.co_qualname:
             for function in functions.get((path, code.co_qualname), ()):
                 function.__code__ = code
+
+
+@cache
+def dumped(module: Any) -> set[str]:
+    """The statements of a module, to compare others with."""
+    return {ast.dump(statement) for statement in ast.parse(Path(module.__file__).read_text()).body}
 
 
 def start_database(folder: Path) -> None:
@@ -466,8 +504,9 @@ def is_ours(module: Any) -> bool:
     return str(getattr(module, "__file__", None) or "").startswith(f"{TREE}/") or module.__name__.startswith("tests")
 
 
-def all_test_files(targets: Iterable[str]) -> list[str]:
-    return sorted({f"tests/{name}.py" for target in targets for name in TARGETS[target]})
+def all_test_files(targets: Collection[str]) -> list[str]:
+    names = {name for target in targets for name in TARGETS[target]}
+    return sorted(f"tests/{name}.py" for name in names | ({ALL_DOORS} if len(targets) > 1 else set()))
 
 
 def what_tests_run(files: list[str]) -> dict[str, dict]:
@@ -539,7 +578,7 @@ def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -
         with RESULTS.open("a") as results:
             results.write(json.dumps([mutant.name, state_of(mutant), verdict]) + "\n")
 
-    in_place = [mutant for mutant in mutants if mutant.is_in_function and choice.is_seen(mutant)]
+    in_place = [m for m in mutants if m.is_in_place and (not m.function or choice.is_seen(m))]
     if in_place and in_child(lambda: run_pytest(files, Trial(in_place, choice, tell), "-q"), 24 * 3600) != 0:
         sys.exit(f"The tests of {file} cannot be collected: see {WORK / 'log'}")
     for number, mutant in enumerate((m for m in mutants if m not in in_place), start=1_000_000_000):
@@ -549,7 +588,7 @@ def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -
         os.utime(path, (number, number))  # of its own, so that nothing compiled of another mutant passes for it
         chosen = choice(mutant)
         of_chosen = sorted({name.partition("::")[0] for name in chosen[0]})
-        trial = Trial([mutant._replace(is_in_function=False)], lambda _, chosen=chosen: chosen, tell)
+        trial = Trial([mutant._replace(is_in_place=False)], lambda _, chosen=chosen: chosen, tell)
         if (code := in_child(lambda trial=trial, of=of_chosen: run_pytest(of, trial, "-q"), 600)) != 0:
             tell(mutant, code + 100, 0)
         path.write_text(original)
@@ -579,7 +618,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutation")
     parser.add_argument("wanted", nargs="*", help="files, or parts of mutants' names; all without")
     parser.add_argument("--list", action="store_true", help="name the mutants and try none")
-    parser.add_argument("--fresh", action="store_true", help="try again what was killed before")
+    parser.add_argument("--survivors", action="store_true", help="try again what survived, too")
+    parser.add_argument("--fresh", action="store_true", help="try everything again")
     parser.add_argument("--wide", action="store_true", help="try with the tests of all files")
     options = parser.parse_args()
     mutants = [mutant for file in TARGETS for mutant in mutants_of(file)]
@@ -597,11 +637,10 @@ def main() -> int:
     start_database(Path(os.environ["KEYHOUSE_TEST_DATA_DIR"]))
     preload()
     known = {} if options.fresh else known_results()
+    if options.survivors:
+        known = {key: verdict for key, verdict in known.items() if not verdict.startswith("survived")}
     for file in TARGETS:
-        to_try = [
-            m for m in mutants if m.file == file and not known.get((m.name, state_of(m)), "").startswith("killed")
-        ]
-        if to_try:
+        if to_try := [m for m in mutants if m.file == file and (m.name, state_of(m)) not in known]:
             files = all_test_files(TARGETS if options.wide else [file])
             try_all(file, to_try, files, float("inf") if options.wide else BUDGET_SECONDS)
     return report(mutants, known_results())
