@@ -42,7 +42,7 @@ OURS = ("config", "accounts", "workspaces", "apikeys", "training")
 OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-BUDGET_SECONDS = 6  # of CPU for the tests of one mutant; `--wide` has no limit
+BUDGET_SECONDS = 4  # of CPU for the tests of one mutant; `--wide` has no limit
 
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
@@ -67,6 +67,7 @@ TARGETS = {
     "config/ratelimit_cache.py": LIMITS,
 }
 
+AROUND = 7  # words of code, to recognize a place by
 SWAPS = {ast.Eq: ast.NotEq, ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.Is: ast.IsNot, ast.In: ast.NotIn}
 SWAPS |= {ast.Add: ast.Sub, ast.Mult: ast.FloorDiv, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Pow: ast.Mult}
 SWAPS |= {new: old for old, new in SWAPS.items() if old is not ast.Pow} | {ast.Div: ast.Mult}
@@ -106,8 +107,6 @@ def variants(node: Any) -> Iterator[ast.AST]:
             yield ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
             yield ast.Constant(value + 1)
-        case ast.Constant(value=str() as value) if value and " " not in value:  # not a sentence
-            yield ast.Constant("XX" + value)
         case ast.Constant(value=bytes() as value):
             yield ast.Constant(b"XX" + value)
         case ast.Attribute(value=ast.Name(id=owner), attr=attr) if attr in NAMES.get(owner, ()):
@@ -154,8 +153,6 @@ def variants(node: Any) -> Iterator[ast.AST]:
             yield ast.Pass()
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
             yield ast.Pass()
-        case ast.Return(value=value) if value is not None and not isinstance(value, ast.Constant):
-            yield ast.Return(ast.Constant(None))
         case ast.Break():
             yield ast.Continue()
         case ast.Continue():
@@ -170,15 +167,16 @@ def are_alike(node: Any) -> bool:
 
 class Mutant(NamedTuple):
     file: str
-    function: str  # empty at the level of the module
+    place: str  # the function, or the name that a module gives to a value
     change: str
     source: str
     lines: range | None  # whose tests may notice; None: all that run anything of the file
     is_in_place: bool  # can it be made in a process that runs?
+    is_in_table: bool  # is it a value of the module's that only functions look into?
 
     @property
     def name(self) -> str:
-        return f"{self.file} {self.function or '(module)'}: {self.change}"
+        return f"{self.file} {self.place}: {self.change}"
 
 
 def mutants_of(file: str) -> list[Mutant]:
@@ -187,7 +185,7 @@ def mutants_of(file: str) -> list[Mutant]:
     tables = {name for name in assigned(tree) if is_looked_into_later(name, file, tree)}
     found: dict[str, Mutant] = {}
 
-    def visit(node: ast.AST, path: tuple[str, ...], lines: range | None, is_inside: bool) -> None:
+    def visit(node: Any, path: str, lines: range | None, is_inside: bool, is_in_table: bool = False) -> None:
         for field, value in ast.iter_fields(node):
             if field in ("annotation", "returns", "type_params", "decorator_list") and isinstance(
                 node, ast.arg | ast.AnnAssign | ast.FunctionDef | ast.ClassDef
@@ -195,27 +193,30 @@ def mutants_of(file: str) -> list[Mutant]:
                 if field != "decorator_list":
                     continue
             for at, child in enumerate(value if isinstance(value, list) else [value]):
-                if not isinstance(child, ast.AST) or is_left_alone(child, path):
+                if not isinstance(child, ast.AST) or is_left_alone(child):
                     continue
                 inner, where = path, lines
                 inside = is_inside or (field == "body" and isinstance(node, ast.FunctionDef))
-                if isinstance(node, ast.Module) and tables & assigned(ast.Module([child])):
-                    inside = True
+                table = is_in_table
+                if isinstance(node, ast.Module) and (names := assigned(ast.Module([child]))):
+                    inner, table = min(names), bool(tables & names)
+                if isinstance(node, ast.Dict) and field == "values" and node.keys[at] and not is_inside:
+                    inner += f"[{ast.unparse(node.keys[at])}]"
                 if isinstance(child, ast.stmt) and lines is not None:
                     where = header(child)
                 if isinstance(child, ast.FunctionDef):
                     where = range(child.body[0].lineno, (child.end_lineno or 0) + 1)
                 if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                    inner = (*path, child.name)
+                    inner = f"{path}.{child.name}".removeprefix(".")
                 for variant in variants(child):
                     put(node, field, at, variant)
                     source = ast.unparse(ast.fix_missing_locations(tree))
                     put(node, field, at, child)
-                    change = f"`{brief(child)}` → `{brief(variant)}`"
-                    found.setdefault(source, Mutant(file, ".".join(inner), change, source, where, inside))
-                visit(child, inner, where, inside)
+                    change = difference(brief(child), brief(variant))
+                    found.setdefault(source, Mutant(file, inner, change, source, where, inside or table, table))
+                visit(child, inner, where, inside, table)
 
-    visit(tree, (), None, False)
+    visit(tree, "", None, False)
     found.pop(ast.unparse(tree), None)
     return numbered(found.values())
 
@@ -268,7 +269,7 @@ def header(statement: Any) -> range:
     return range(statement.lineno, max(end, statement.lineno + 1))
 
 
-def is_left_alone(node: ast.AST, path: tuple[str, ...]) -> bool:
+def is_left_alone(node: ast.AST) -> bool:
     """Imports, docstrings, f-strings, assertions, and the columns of tables, which migrations make."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Assert() | ast.Expr(value=ast.Constant()):
@@ -287,6 +288,22 @@ def brief(node: ast.AST) -> str:
     if isinstance(node, ast.Match):
         return "case " + " / ".join(ast.unparse(case.pattern) for case in node.cases)
     return ast.unparse(node).split("\n")[0]
+
+
+def difference(old: str, new: str) -> str:
+    """What was and what is, with no more around it than it takes to recognize the place."""
+    words, others = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (old, new))
+    room = min(len(words), len(others))
+    head = next((at for at in range(room) if words[at] != others[at]), room)
+    tail = next((at for at in range(room - head) if words[-1 - at] != others[-1 - at]), room - head)
+
+    def cut(all_words: list[str]) -> str:
+        begin, end = max(0, head - AROUND), len(all_words) - max(0, tail - AROUND)
+        text = "".join(all_words[begin:end]).strip()
+        text = f"{text[:50]} … {text[-40:]}" if len(text) > 100 else text
+        return f"{'…' if begin else ''}{text}{'…' if end < len(all_words) else ''}"
+
+    return f"`{cut(words)}` → `{cut(others)}`"
 
 
 class Recorder:
@@ -406,7 +423,7 @@ def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]
                 yield from within(constant)
 
     path = str(TREE / mutant.file)
-    if not mutant.function:
+    if mutant.is_in_table:
         module = sys.modules[mutant.file.removesuffix(".py").replace("/", ".")]
         tree = ast.parse(mutant.source)
         changed = [statement for statement in tree.body if ast.dump(statement) not in dumped(module)]
@@ -590,7 +607,7 @@ def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -
         with RESULTS.open("a") as results:
             results.write(json.dumps([mutant.name, state_of(mutant), verdict]) + "\n")
 
-    in_place = [m for m in mutants if m.is_in_place and (not m.function or choice.is_seen(m))]
+    in_place = [m for m in mutants if m.is_in_place and (m.is_in_table or choice.is_seen(m))]
     if in_place and in_child(lambda: run_pytest(files, Trial(in_place, choice, tell), "-q"), 24 * 3600) != 0:
         sys.exit(f"The tests of {file} cannot be collected: see {WORK / 'log'}")
     for number, mutant in enumerate((m for m in mutants if m not in in_place), start=1_000_000_000):
@@ -607,12 +624,12 @@ def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -
 
 
 def state_of(mutant: Mutant) -> str:
-    return hashlib.sha256(mutant.source.encode()).hexdigest()
+    return hashlib.sha256(f"{mutant.file}\n{mutant.source}".encode()).hexdigest()
 
 
-def known_results() -> dict[tuple[str, str], str]:
+def known_results() -> dict[str, str]:
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else ()
-    return {(name, state): verdict for name, state, verdict in map(json.loads, lines)}
+    return {state: verdict for _, state, verdict in map(json.loads, lines)}
 
 
 def explained() -> set[str]:
@@ -652,16 +669,16 @@ def main() -> int:
     if options.survivors:
         known = {key: verdict for key, verdict in known.items() if not verdict.startswith("survived")}
     for file in TARGETS:
-        if to_try := [m for m in mutants if m.file == file and (m.name, state_of(m)) not in known]:
+        if to_try := [m for m in mutants if m.file == file and state_of(m) not in known]:
             files = all_test_files(TARGETS if options.wide else [file])
             try_all(file, to_try, files, float("inf") if options.wide else BUDGET_SECONDS)
     return report(mutants, known_results())
 
 
-def report(mutants: list[Mutant], results: dict[tuple[str, str], str]) -> int:
+def report(mutants: list[Mutant], results: dict[str, str]) -> int:
     """Print the figures for each file and what survives without a reason; 1 if something does."""
     reasons = explained()
-    survivors = {mutant for mutant in mutants if results[mutant.name, state_of(mutant)].startswith("survived")}
+    survivors = {mutant for mutant in mutants if results[state_of(mutant)].startswith("survived")}
     open_questions = [mutant for mutant in mutants if mutant in survivors and mutant.name not in reasons]
     print("\n| file | mutants | killed | survived |\n| --- | --- | --- | --- |")
     for file in TARGETS:
