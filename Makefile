@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint audit check bench bench-training soak lock clean
+.PHONY: run test lint audit check bench bench-training soak mutation lock clean
 .DEFAULT_GOAL := run
 
 # Without the development packages: what a server needs.
@@ -47,6 +47,9 @@ bench-training: $(VENV)/.dev ## what a training event costs, with ARGS="--mlflow
 
 soak: $(VENV)/.dev ## two instances under mixed load while Redis and PostgreSQL restart; ARGS="--minutes 5"
 	$(BIN)/python -m tests.security.soak $(ARGS)
+
+mutation: $(VENV)/.dev ## does a test notice when the code that guards keys is changed? ARGS=workspaces/access.py for a part
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 # Versions are those of one day, for every platform and Python from 3.11 on.
 lock: ## renew the lock files

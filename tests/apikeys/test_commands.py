@@ -8,12 +8,13 @@ import sys
 
 import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apikeys import tokens
-from apikeys.keyring import keyring
+from apikeys.keyring import Keyring, keyring
 from apikeys.models import ApiKey
 from tests.conftest import actor_of, assert_error, make_key
 from tests.live import ROOT, wait_for
@@ -271,16 +272,28 @@ def test_checks_tell_of_an_encryption_key_that_lacks_or_is_wrong(settings, old_k
     assert "does not open" in stored_keys_problem()
 
 
+def test_encryption_keys_are_read_in_their_order_with_blanks_between_them():
+    assert Keyring.parse(f"{NEW} ,\n {OLD}").ids == ["new", "old"]
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "k1", "k1:", ":AAAA", "k1:short", f"{NEW},{NEW}", "k 1:" + "A" * 43 + "=", "k1:" + "A" * 42, "k1:" + "!" * 44],
+    ("text", "sentence"),
+    [
+        ("", "entry 1 needs an id"),
+        ("k1", "called k1 is not"),
+        ("k1:", "called k1 is not"),
+        (":AAAA", "entry 1 needs an id"),
+        ("k1:short", "called k1 is not"),
+        (f"{NEW},{NEW}", "entry 2 needs an id of its own"),
+        ("k 1:" + "A" * 43 + "=", "entry 1 needs an id"),
+        ("k" * 33 + ":" + "A" * 43 + "=", "entry 1 needs an id"),
+        ("k1:" + "A" * 42, "called k1 is not"),
+        ("k1:" + "!" * 44, "called k1 is not"),
+        ("k1:" + "A" * 43 + "=!", "called k1 is not"),
+    ],
 )
-def test_encryption_keys_that_are_none_are_refused_and_not_repeated(text):
-    from django.core.exceptions import ImproperlyConfigured
-
-    from apikeys.keyring import Keyring
-
-    with pytest.raises(ImproperlyConfigured) as refused:
+def test_encryption_keys_that_are_none_are_refused_and_not_repeated(text, sentence):
+    with pytest.raises(ImproperlyConfigured, match=sentence) as refused:
         Keyring.parse(text)
     assert "B" * 20 not in str(refused.value)
     assert "AAAA" not in str(refused.value)

@@ -9,8 +9,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apikeys import services, tokens
+from apikeys.authentication import authenticate_token
 from apikeys.models import ApiKey, KeyReveal
-from config.errors import Conflict, Invalid
+from config.errors import Conflict, Invalid, NotAllowed
 from tests.conftest import Key, actor_of, assert_error, make_key
 from workspaces.models import Activity
 
@@ -24,6 +25,7 @@ def test_a_new_key_is_shown_with_its_value_and_works(call, edda, team):
     assert tokens.is_token(body["key"])
     assert (body["name"], body["keyPrefix"], body["createdBy"]) == ("gpu one", body["key"][:11], "edda")
     assert answer["Cache-Control"] == "no-store"
+    assert Activity.objects.filter(kind="key.created", target_id=body["keyId"], user=edda).count() == 1
     assert call(body["key"], SUMMARY).json()["username"] == "acme"
 
 
@@ -137,6 +139,34 @@ def test_seeing_a_value_is_remembered_at_most_once_an_hour(call, edda, adam, edd
     assert KeyReveal.objects.filter(key=edda_key.row).count() == 2
 
 
+SERVICES = {
+    "create": lambda actor, key: services.create_key(actor, name="new"),
+    "show": lambda actor, key: services.reveal_all(actor, [key]),
+    "rotate": services.rotate_key,
+    "revoke": services.revoke_key,
+}
+
+
+@pytest.mark.parametrize("what", SERVICES)
+def test_a_service_asks_for_the_right_whichever_door_let_the_caller_in(cast, vera_key, edda_key, what):
+    def is_allowed(actor, key):
+        try:
+            SERVICES[what](actor, key.row)
+        except NotAllowed:
+            return False
+        return True
+
+    by_key = {key: authenticate_token(str.__str__(key), "", "") for key in (vera_key, edda_key)}
+    olgas = make_key(actor_of(cast.olga, cast.team))
+    assert [is_allowed(actor, olgas) for actor in by_key.values()] == [False, False]
+    assert not is_allowed(actor_of(cast.vera, cast.team), olgas)
+    # A key may do to itself what it may not do to others.
+    for_itself = {"rotate": [False, True], "revoke": [True, True]}.get(what, [False, False])
+    assert [is_allowed(actor, key) for key, actor in by_key.items()] == for_itself
+    for person in (cast.edda, cast.adam, cast.olga):
+        assert is_allowed(actor_of(person, cast.team), make_key(actor_of(cast.olga, cast.team)))
+
+
 # Rotation
 
 
@@ -215,13 +245,14 @@ def test_a_key_older_than_90_days_says_so(edda_key):
 # Forms that are sent twice, and values that cannot be opened
 
 
-def test_a_form_that_is_sent_twice_makes_one_key(edda, stan, team):
+def test_a_form_that_is_sent_twice_makes_one_key(edda, adam, stan, team):
     key_id = uuid.uuid4()
     first = services.create_key(actor_of(edda, team), name="once", key_id=key_id)
     again = services.create_key(actor_of(edda, team), name="once", key_id=key_id)
     assert first == again
-    with pytest.raises(Conflict):
-        services.create_key(actor_of(stan), name="once", key_id=key_id)
+    for other in (actor_of(stan), actor_of(edda), actor_of(adam, team)):
+        with pytest.raises(Conflict):
+            services.create_key(other, name="once", key_id=key_id)
 
 
 def test_a_key_that_cannot_be_decrypted_is_listed_without_value_and_refused(call, edda, edda_key, settings):
@@ -275,8 +306,10 @@ def test_listing_is_a_constant_number_of_queries(call, edda, team, django_assert
 
 def test_clean_name_refuses_what_cannot_be_shown():
     for name in ("", "\n", "a\u202eb", "x" * 101):
-        with pytest.raises(Invalid):
+        with pytest.raises(Invalid) as refused:
             services.clean_name(name)
+        assert set(refused.value.details) == {"name"}
+    assert services.clean_name("x" * 100) == "x" * 100
     assert services.clean_name("Zoë’s  GPU") == "Zoë’s GPU"
 
 

@@ -1,21 +1,26 @@
 """Rate limits, exact under concurrency, on the counters of one machine and on Redis."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
+import environ
 import httpx
 import pytest
+from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from config import rates
+from config import ratelimit_cache, rates
 from config.ratelimit import HEADERS, rate_limit
 from tests.conftest import assert_error
-from tests.live import Server
+from tests.live import Redis, Server, wait_for
 
 SUMMARY = "GET /api/account/summary"
 
@@ -162,8 +167,6 @@ def test_the_last_second_of_a_window_is_not_reported_as_zero(call, edda_key, set
         waits.append(int(answer["Retry-After"]))
         monkeypatch.setattr(django_ratelimit.core.time, "time", lambda second=second: start + second + 0.9 + waits[-1])
         assert call(edda_key, SUMMARY).status_code == 200, "waiting that long was not enough"
-        from django.core.cache import caches
-
         caches["ratelimit"].clear()
     assert min(waits) >= 1
     assert max(waits) <= 7
@@ -186,21 +189,24 @@ def test_rates_are_read_as_documented(text, rate):
 
 @pytest.mark.parametrize("text", ["", "100", "0/m", "-1/m", "ten/m", "10/0s", "10/m extra", "1e3/m"])
 def test_a_rate_that_is_none_is_refused_with_its_name(text):
-    import environ
-
     env = environ.Env()
     env.ENVIRON = {"RATE_LIMIT_UPLOAD": text or " "}
     with pytest.raises(ImproperlyConfigured, match="RATE_LIMIT_UPLOAD"):
         rates.from_environment(env)
 
 
-def test_every_category_of_the_design_can_be_set(new_server):
-    assert rates.DEFAULTS["default"] == (100, 60)
-    assert rates.DEFAULTS["training"] == rates.DEFAULTS["upload"] == (10, 60)
-    assert rates.DEFAULTS["predict"] == rates.DEFAULTS["export"] == (20, 60)
-    assert rates.DEFAULTS["download"] == (30, 60)
-    assert rates.DEFAULTS["stream"] == (6000, 60)
-    assert rates.DEFAULTS["dedicated"] is None
+MINUTE = {"default": 100, "training": 10, "upload": 10, "predict": 20, "export": 20, "download": 30, "stream": 6000}
+LIMITS = {category: (requests, 60) for category, requests in MINUTE.items()}
+LIMITS |= {"dedicated": None, "report": (10, 60), "failed": (300, 60)}
+
+
+def test_the_categories_are_those_of_the_design_and_each_can_be_set():
+    env = environ.Env()
+    env.ENVIRON = {}
+    assert rates.from_environment(env) == LIMITS
+    for category in LIMITS:
+        env.ENVIRON = {f"RATE_LIMIT_{category.upper()}": "7/s"}
+        assert rates.from_environment(env) == LIMITS | {category: (7, 1)}
 
 
 def test_a_category_that_does_not_exist_is_noticed_when_the_code_is_loaded():
@@ -220,3 +226,147 @@ def test_a_method_that_is_not_answered_names_those_that_are(call, edda_key):
     answer = call(edda_key, "PATCH /api/api-keys")
     assert_error(answer, 405, code="METHOD_NOT_ALLOWED")
     assert answer["Allow"] == "GET, POST, DELETE, HEAD"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that circuit breakers go by."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(ratelimit_cache, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def redis(clock):
+    redis = Redis()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(params=["files", "redis"])
+def counters(request, tmp_path):
+    if request.param == "redis":
+        return ratelimit_cache.RedisCounters(request.getfixturevalue("redis_server").url, {})
+    return ratelimit_cache.DiskCounters(str(tmp_path / "counters"), {})
+
+
+def count(counters, key, seconds=60):
+    """One more on a counter as django-ratelimit does it; the count, or None where the store is away."""
+    if counters.add(key, 1, timeout=seconds):
+        return 1
+    try:
+        return counters.incr(key)
+    except ValueError:
+        return None
+
+
+def test_counters_count_each_on_its_own_until_their_window_ends(counters):
+    assert [count(counters, key, 2) for key in ("a", "b", "a", "a", "b")] == [1, 1, 2, 3, 2]
+    wait_for(lambda: count(counters, "a", 60) == 1, 10, "the counter did not end")
+    assert count(counters, "a", 60) == 2
+
+
+def test_a_count_is_handed_out_once_and_for_its_own_counter_only(counters):
+    key = f"{time.time_ns()}"
+    assert counters.add(key, 1, timeout=60)
+    with pytest.raises(ValueError, match="no count"):
+        counters.incr(key)
+    assert not counters.add(key, 1, timeout=60)
+    with pytest.raises(ValueError, match="no count"):
+        counters.incr("another")
+    assert counters.incr(key) == 2
+    with pytest.raises(ValueError, match="no count"):
+        counters.incr(key)
+    counters.add(key, 1, timeout=60)
+    counters.add("another", 1, timeout=60)
+    with pytest.raises(ValueError, match="no count"):
+        counters.incr(key)
+
+
+def outages(caplog):
+    return [(record.levelname, record.getMessage()) for record in caplog.records if "Rate limits" in record.message]
+
+
+OFF = ("ERROR", "Rate limits are off: the store does not answer (OSError)")
+ON = ("WARNING", "Rate limits are on again: the store answers")
+
+
+def test_while_a_store_is_away_one_request_in_two_seconds_asks_it_and_an_outage_is_two_lines(clock, caplog):
+    breaker = ratelimit_cache.Breaker("the store")
+    breaker.succeeded()
+    assert [breaker.allows(), breaker.allows()] == [True, True]
+    for _ in range(2):
+        breaker.failed(OSError())
+        clock.now += 1.9
+        assert not breaker.allows()
+        clock.now += 0.1
+        assert [breaker.allows(), breaker.allows()] == [True, False]
+        clock.now += 2
+        assert [breaker.allows(), breaker.allows()] == [True, False]
+    assert outages(caplog) == [OFF]
+    breaker.succeeded()
+    assert [breaker.allows(), breaker.allows()] == [True, True]
+    assert outages(caplog) == [OFF, ON]
+    breaker.failed(OSError())
+    assert outages(caplog) == [OFF, ON, OFF], "the next outage is said again"
+
+
+def test_a_redis_that_goes_and_comes_back_is_counted_on_again(redis, clock, caplog):
+    counters = ratelimit_cache.RedisCounters(redis.url, {})
+    assert [count(counters, "a"), count(counters, "a")] == [1, 2]
+    redis.stop()
+    assert count(counters, "a") is None
+    redis.start()
+    assert count(counters, "a") is None, "not asked again so soon"
+    clock.now += 2
+    assert [count(counters, "a"), count(counters, "a")] == [1, 2]
+    assert [level for level, _ in outages(caplog)] == ["ERROR", "WARNING"]
+    redis.stop()
+    redis.start()
+    assert count(counters, "a") == 1, "a connection from before a restart costs no request its count"
+    assert len(outages(caplog)) == 2
+
+
+def test_what_a_redis_answers_too_late_is_not_taken_for_the_answer_to_the_next_question(redis, clock, caplog):
+    counters = ratelimit_cache.RedisCounters(redis.url, {})
+    assert [count(counters, key) for key in "aab"] == [1, 2, 1]
+    os.kill(redis.process.pid, signal.SIGSTOP)
+    try:
+        assert count(counters, "a") is None
+    finally:
+        os.kill(redis.process.pid, signal.SIGCONT)
+    clock.now += 2
+    assert count(counters, "b") == 2
+    assert outages(caplog)[0] == ("ERROR", "Rate limits are off: Redis does not answer (TimeoutError)")
+
+
+def test_a_counter_that_redis_cannot_count_on_is_as_good_as_away(redis, clock, caplog):
+    counters = ratelimit_cache.RedisCounters(redis.url, {})
+    import redis as client
+
+    client.Redis.from_url(redis.url).lpush(counters.make_key("list"), "x")
+    assert count(counters, "list") is None
+    clock.now += 2
+    assert [count(counters, "a"), count(counters, "a")] == [1, 2]
+    assert outages(caplog)[0] == ("ERROR", "Rate limits are off: Redis does not answer (ResponseError)")
+
+
+def test_connections_of_all_threads_to_one_redis_share_what_is_known_of_it(redis, clock):
+    one, other = (ratelimit_cache.RedisCounters(redis.url, {}) for _ in range(2))
+    assert [count(one, "a"), count(other, "a")] == [1, 2]
+    redis.stop()
+    assert count(one, "a") is None
+    assert not other.breaker.allows()
+
+
+def test_a_folder_of_counters_that_is_in_the_way_is_opened_as_soon_as_it_can_be(tmp_path, clock, monkeypatch, caplog):
+    monkeypatch.setattr(ratelimit_cache.DiskCounters, "breaker", ratelimit_cache.Breaker("the folder of counters"))
+    folder = tmp_path / "counters"
+    folder.write_text("in the way")
+    counters = ratelimit_cache.DiskCounters(str(folder), {})
+    assert count(counters, "a") is None
+    folder.unlink()
+    assert count(counters, "a") is None
+    clock.now += 2
+    assert [count(counters, "a"), count(counters, "a")] == [1, 2]
+    assert [level for level, _ in outages(caplog)] == ["ERROR", "WARNING"]

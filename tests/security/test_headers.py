@@ -80,6 +80,14 @@ def test_the_scheme_is_read_in_any_case(call, edda_key, scheme):
     assert call(None, "GET /api/account/summary", HTTP_AUTHORIZATION=header).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "form", ["Basic {}", "Token {}", "{}", " {}", "Bearer  {}", "Bearer {} ", "Bearer\t{}", "Bearer,{}"]
+)
+def test_a_good_key_in_any_other_form_is_refused(call, edda_key, form):
+    header = form.format(str.__str__(edda_key))
+    assert_error(call(None, "GET /api/account/summary", HTTP_AUTHORIZATION=header), 401, "Invalid API key")
+
+
 def test_a_bad_header_is_refused_even_from_a_signed_in_browser(browser, edda):
     answer = browser(edda).get("/api/account/summary?workspace=edda", HTTP_AUTHORIZATION="Bearer nonsense")
     assert_error(answer, 401, "Invalid API key")

@@ -21,9 +21,10 @@ import psutil
 import pytest
 from django.db.models.functions import Now
 
+from accounts.models import User
 from apikeys import services as key_services
 from apikeys import usage
-from tests.conftest import actor_of, assert_error
+from tests.conftest import actor_of, assert_error, make_key
 from tests.live import ROOT, Server, wait_for
 from tests.training.stream import WEIGHTS, event, path_of, put, send, start, started, upload
 from training import services
@@ -149,6 +150,10 @@ def suspend(call, edda, edda_key, team):
     workspaces.suspend(None, team)
 
 
+def deactivate(call, edda, edda_key, team):
+    User.objects.filter(pk=edda.pk).update(is_active=False)
+
+
 def delete_run(call, edda, edda_key, team):
     services.delete_run(actor_of(edda, team), Run.objects.get())
 
@@ -157,7 +162,7 @@ def delete_project(call, edda, edda_key, team):
     services.delete_project(actor_of(edda, team), Project.objects.get())
 
 
-ENDS = {revoke: (403, 403), demote: (403, 200), remove: (403, 403), suspend: (403, 403)}
+ENDS = {revoke: (403, 403), demote: (403, 200), remove: (403, 403), suspend: (403, 403), deactivate: (403, 403)}
 ENDS |= {delete_run: (404, 404), delete_project: (404, 404)}
 
 
@@ -166,6 +171,7 @@ def test_an_address_dies_with_what_it_was_given_for(call, edda, edda_key, team, 
     with_weights(call, edda_key, model_id)
     put_there, get_there = ask(call, edda_key, model_id)["uploadUrl"], download_address(call, edda_key)
     before = files_in(folder)
+    make_key(actor_of(edda, team), "goes on, and had nothing signed")
     end(call, edda, edda_key, team)
     for_put, for_get = ENDS[end]
     assert_error(put(call, put_there, status=for_put), for_put)
