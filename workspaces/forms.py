@@ -34,5 +34,5 @@ class SecondFactorForm(forms.Form):
 class ActivityFilterForm(forms.Form):
     person = forms.CharField(required=False, max_length=32)
     kind = forms.ChoiceField(required=False, choices=activity.kind_choices)
-    since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    since = forms.DateField(label="Since (UTC)", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    until = forms.DateField(label="Until (UTC)", required=False, widget=forms.DateInput(attrs={"type": "date"}))

@@ -30,6 +30,12 @@ def listed(actor: Actor) -> MembershipQuerySet:
     return members.with_second_factor().order_by("-role", "user__username")
 
 
+def who_may_take_over(actor: Actor, leaving: Membership) -> MembershipQuerySet:
+    """The members to whom `leaving` may hand a key over: Editors and higher who stay."""
+    members = Membership.objects.filter(workspace=actor.workspace, role__gte=Role.EDITOR, user__is_active=True)
+    return members.exclude(pk=leaving.pk).select_related("user").order_by("-role", "user__username")
+
+
 def may_manage(actor: Actor, role: int) -> bool:
     """May the actor invite, change or remove somebody who is or becomes `role`? Nobody manages an Owner."""
     return role < Role.OWNER and actor.can(_right_over(role))

@@ -145,9 +145,8 @@ def member_remove(request: PageRequest, user_id: UUID) -> HttpResponse:
         actor.require(Right.MANAGE_TEAM)
     keys = list(actor.workspace.api_keys.active().filter(creator=membership.user).newest_first())
     takers = []
-    if not is_self or actor.can(Right.MANAGE_KEYS):  # else one may leave, but what one's keys may is not for others
-        editors = members.listed(actor).filter(role__gte=Role.EDITOR, user__is_active=True)
-        takers = [(str(m.user_id), m.user.username) for m in editors if m.pk != membership.pk]
+    if keys and (not is_self or actor.can(Right.MANAGE_KEYS)):  # who may not may leave, but gives nobody their keys
+        takers = [(str(m.user_id), m.user.username) for m in members.who_may_take_over(actor, membership)]
     form = django_forms.Form(request.POST or None)
     choices = [("", "Revoke"), *((value, f"Hand over to {name}") for value, name in takers)]
     asks_once = len(keys) * len(choices) > MAX_CHOICES
