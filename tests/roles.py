@@ -26,7 +26,7 @@ def api(least: str, ok: int = 200, *, keys: str = "", foreign: int | None = None
     """A row of the API: the least role of a person, the least of a key's creator (none: no key), a foreign key's."""
     roles = [ok if LEAST[least] <= rank else 403 for rank in (1, 2, 3, 4)]
     by_key = [403] * 4 if not keys else [ok if LEAST[keys] <= rank else 403 for rank in (1, 2, 2, 2)]
-    return (401, 404, *roles, *by_key, (foreign or ok) if keys else 403, 403, 401)
+    return (401, 404, *roles, *by_key, foreign or (ok if keys else 403), 403, 401)
 
 
 def page(least: str, ok: int = 200, *, suspended: int = 403) -> tuple[int, ...]:

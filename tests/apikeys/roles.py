@@ -8,9 +8,9 @@ from workspaces.access import Role
 API = {
     "GET /api/api-keys": api("editor", keys="editor"),
     "POST /api/api-keys": api("editor", 201),
-    "DELETE /api/api-keys?keyId={key}": api("editor", 204),
+    "DELETE /api/api-keys?keyId={key}": api("editor", 204, foreign=404),
     "GET /api/api-keys/{key}": api("editor"),
-    "DELETE /api/api-keys/{key}": api("editor", 204),
+    "DELETE /api/api-keys/{key}": api("editor", 204, foreign=404),
     "POST /api/api-keys/{key}/rotate": api("editor"),
     "GET /api/api-keys/current": (401, 404, *[404] * 4, *[200] * 5, 403, 401),  # a browser has no key of its own
     "DELETE /api/api-keys/current": (401, 404, *[404] * 4, *[204] * 5, 403, 401),

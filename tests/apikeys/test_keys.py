@@ -97,9 +97,14 @@ def test_revoking_twice_is_revoking_once(edda, team, edda_key):
     assert Activity.objects.filter(kind="key.revoked").count() == 1
 
 
-def test_a_key_may_end_itself(call, vera_key):
-    assert call(vera_key, "DELETE /api/api-keys/current").status_code == 204
+@pytest.mark.parametrize("where", ["/current", "/{own}", "?keyId={own}"])
+def test_a_key_may_end_itself_and_no_other(call, edda_key, vera_key, where):
+    other = where.format(own=edda_key.id)
+    if other != where:
+        assert_error(call(vera_key, f"DELETE /api/api-keys{other}"), 403)
+    assert call(vera_key, f"DELETE /api/api-keys{where.format(own=vera_key.id)}").status_code == 204
     assert_error(call(vera_key, SUMMARY), 401, "Invalid API key")
+    assert call(edda_key, SUMMARY).status_code == 200
 
 
 def test_a_key_sees_itself_without_its_value(call, edda_key):
