@@ -79,6 +79,11 @@ def stored_keys_problem() -> str | None:
                 f"The encryption key {key_id!r} in API_KEY_ENCRYPTION_KEYS does not open the API keys stored under "
                 "that id: it is not the key that they were encrypted with."
             )
+    for key_id in sorted(second_factors.held_by_key().keys() - {"", *ring.ids}):
+        return (
+            f"There are second factors encrypted with the encryption key {key_id!r}, which API_KEY_ENCRYPTION_KEYS "
+            "does not contain: put it back, or nobody can sign in with them."
+        )
     return None
 
 

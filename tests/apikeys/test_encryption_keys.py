@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 from apikeys.keyring import Keyring, Undecryptable, keyring
 from apikeys.models import ApiKey
 from apikeys.second_factors import Adapter
+from config.startup import encryption_key_problems
 from tests.live import ROOT
 
 KEYS = {name: f"{name}:{base64.b64encode(bytes([n]) * 32).decode()}" for n, name in enumerate(("one", "two", "three"))}
@@ -117,6 +118,7 @@ def test_seeds_of_second_factors_are_stored_encrypted_and_move_with_the_api_keys
     with pytest.raises(Undecryptable):
         mfa.decrypt(stored()[totp.instance.pk])
     assert "MISSING" in run("list")
+    assert "second factors encrypted with the encryption key 'two'" in encryption_key_problems()[0]
 
 
 def test_list_and_check_tell_what_each_holds_and_what_is_missing(file, edda_key, settings, capsys):
