@@ -10,6 +10,7 @@ import atexit
 import fcntl
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -72,24 +73,41 @@ def _refuse_unfit_path(pgdata: Path) -> None:
 
 
 def _start(data_dir: Path, deadline: float) -> "PostgresServer":
-    global _server
     pgserver = _load_package(data_dir / "run")
     pgdata = data_dir / "pg"
     _remove_stale_pid_file(pgdata)
-    pgserver.PostgresServer._instances.pop(pgdata.expanduser().resolve(), None)  # it would not look again
+    first: Exception | None = None  # what went wrong at first tells more than what followed from it
     while True:
+        # It would not look again at a server that it knows, not even at one that took too long to start for it.
+        pgserver.PostgresServer._instances.pop(pgdata.expanduser().resolve(), None)
         try:
-            # cleanup_mode None: its own list of users is never cleared of processes that were killed.
-            # Kept at once: whoever presses Ctrl-C from here on must not leave it running.
-            _server = pgserver.get_server(pgdata, cleanup_mode=None)
-            _create_database(_server)
-            return _server
+            with open(data_dir / "pg.lock", "a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                return _start_once(pgserver, pgdata, data_dir / "pg.unfinished")
         except Exception as error:
+            first = first or error
             if time.monotonic() > deadline:
                 raise RuntimeError(
                     f"The embedded PostgreSQL did not start; see {pgdata / 'log'}. Set DATABASE_URL to use your own."
-                ) from error
+                ) from first
             time.sleep(0.3)
+
+
+def _start_once(pgserver: Any, pgdata: Path, unfinished: Path) -> "PostgresServer":
+    """Make the folder of data if there is none, and start the server. `unfinished` marks a folder in the making."""
+    global _server
+    if unfinished.exists():
+        shutil.rmtree(pgdata, ignore_errors=True)  # whoever made it was interrupted, and it is good for nothing
+    if not (pgdata / "PG_VERSION").exists():
+        unfinished.touch()
+    # cleanup_mode None: its own list of users is never cleared of processes that were killed.
+    server = pgserver.get_server(pgdata, cleanup_mode=None, start=False)
+    server.ensure_pgdata_inited()
+    unfinished.unlink(missing_ok=True)
+    _server = server  # kept before it runs: whoever presses Ctrl-C from here on must not leave it running
+    server.start()
+    _create_database(server)
+    return server
 
 
 def _load_package(run_dir: Path) -> Any:

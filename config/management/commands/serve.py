@@ -2,10 +2,13 @@
 
 import fcntl
 import os
+import re
 import secrets
 import socket
+import time
 from typing import Any, TextIO
 
+import psutil
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -16,6 +19,7 @@ from gunicorn.app.base import BaseApplication
 from config import embedded
 
 OPERATOR = "operator"
+ORPHANS_SECONDS = 35  # how long workers may go on without their server: they finish what they are at
 
 
 class Command(BaseCommand):
@@ -41,14 +45,20 @@ class Command(BaseCommand):
     def _lock(self) -> TextIO:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = open(settings.DATA_DIR / "serve.lock", "a+")  # noqa: SIM115 (held until the server ends)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise CommandError(
-                f"A server is running with the data in {settings.DATA_DIR} already ({lock.read().strip()}). "
-                "Stop it first, or set DATA_DIR and PORT to run another one beside it."
-            ) from None
+        deadline = time.monotonic() + ORPHANS_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip()
+                if is_running(holder) or time.monotonic() > deadline:
+                    raise CommandError(
+                        f"A server is running with the data in {settings.DATA_DIR} already ({holder}). "
+                        "Stop it first, or set DATA_DIR and PORT to run another one beside it."
+                    ) from None
+                time.sleep(0.1)  # workers of a server that was killed notice it, and end by themselves
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, port {settings.PORT}\n")
         lock.flush()
@@ -91,6 +101,15 @@ class Command(BaseCommand):
         address = settings.PUBLIC_URL or f"http://{host}:{settings.PORT}"
         self.stdout.write(f"\n  Keyhouse runs at  {address}\n  Stop it with Ctrl-C.\n\n")
         self.stdout.flush()
+
+
+def is_running(holder: str) -> bool:
+    """Is there the process that a lock file names, as `process 123, port 8000`?"""
+    found = re.match(r"process (\d+)", holder)
+    try:
+        return found is None or psutil.Process(int(found[1])).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Server(BaseApplication):
