@@ -495,6 +495,7 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
 
 def run_pytest(files: list[str], plugin: Any, *options: str) -> int:
     import django.test.utils
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
     def use_copy(**_: Any) -> list:
         from django.db import connection
@@ -503,6 +504,7 @@ def run_pytest(files: list[str], plugin: Any, *options: str) -> int:
         return []
 
     django.test.utils.setup_databases = use_copy
+    PBKDF2PasswordHasher.iterations = 1  # passwords are not what is tried, and a million rounds take long
     return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [plugin]))
 
 
