@@ -108,15 +108,32 @@ def test_a_member_who_leaves_takes_their_keys_along_and_coming_back_revives_none
     assert_error(call(edda_key, SUMMARY), 401)
 
 
-def test_a_key_can_be_handed_over_and_goes_on_with_the_same_value(call, cast, edda_key):
+def test_a_key_can_be_handed_over_and_goes_on_with_the_same_value(call, cast, edda_key, settings):
     other = make_key(actor_of(cast.edda, cast.team), "not handed over")
+    settings.API_KEY_ENCRYPTION_KEYS = "newer:" + "A" * 43 + "=," + settings.API_KEY_ENCRYPTION_KEYS
     members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: cast.olga.pk})
     assert call(edda_key, SUMMARY).json()["username"] == "acme"
     assert_error(call(other, SUMMARY), 401)
     row = ApiKey.objects.get(pk=edda_key.id)
-    assert row.creator == cast.olga
+    assert (row.creator, row.encryption_key_id) == (cast.olga, "newer")
     assert keys.reveal(actor_of(cast.adam, cast.team), row) == edda_key
-    assert Activity.objects.filter(kind="key.handed_over", target_id=str(row.pk)).exists()
+    entry = Activity.objects.get(kind="key.handed_over", target_id=str(row.pk))
+    assert entry.details == {"before": str(cast.edda.pk), "after": "olga"}
+
+
+def test_a_key_that_cannot_be_decrypted_is_revoked_instead_of_handed_over(cast, edda_key, stan_key):
+    ApiKey.objects.filter(pk=edda_key.id).update(encryption_key_id="nowhere")
+    members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: cast.olga.pk})
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert row.revoked_at is not None
+    assert (row.creator, row.revoke_reason) == (cast.edda, "could not be handed over")
+
+
+def test_only_a_live_key_of_the_workspace_is_handed_over(cast, edda_key, stan_key):
+    actor, live = actor_of(cast.adam, cast.team), make_key(actor_of(cast.edda, cast.team), "live")
+    keys.revoke_key(actor, edda_key.row)
+    assert [keys.hand_over_key(actor, key.row, cast.olga) for key in (edda_key, stan_key, live)] == [False, False, True]
+    assert [ApiKey.objects.get(pk=key.id).creator for key in (edda_key, stan_key)] == [cast.edda, cast.stan]
 
 
 @pytest.mark.parametrize("taker", ["vera", "stan", "edda"])
@@ -161,12 +178,18 @@ def test_a_personal_workspace_is_not_handed_over_left_or_deleted(cast):
             act()
 
 
-def test_deleting_a_team_stops_its_keys_and_keeps_its_log_and_its_name(call, cast, edda_key):
+def test_deleting_a_team_stops_its_keys_and_keeps_its_log_and_its_name(call, cast, edda_key, stan_key):
+    ended = make_key(actor_of(cast.edda, cast.team), "ended before")
+    keys.revoke_key(actor_of(cast.edda, cast.team), ended.row, reason="was lost")
     members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme")
     assert_error(call(edda_key, SUMMARY), 401)
     assert not Membership.objects.filter(workspace=cast.team).exists()
-    assert Activity.objects.filter(workspace=cast.team, kind="team.deleted").exists()
-    assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext) == b""
+    assert Activity.objects.get(workspace=cast.team, kind="team.deleted").details == {"members": 4}
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert (bytes(row.ciphertext), row.revoked_by, row.revoke_reason) == (b"", cast.olga, "the team was deleted")
+    assert ApiKey.objects.get(pk=ended.id).revoke_reason == "was lost"
+    assert call(stan_key, SUMMARY).status_code == 200
+    assert cast.stan.memberships.count() == 1
     with pytest.raises(Conflict):
         services.create_team(actor_of(cast.stan), slug="acme", name="Mine now")
     for who in ("vera", "edda", "adam", "stan"):
