@@ -237,7 +237,7 @@ def _require_recent_sign_in(actor: Actor, keys: Iterable[ApiKey]) -> None:
 
 
 def _value(key: ApiKey) -> str | None:
-    if not key.ciphertext or not key.is_active():
+    if not key.is_active():
         return None
     try:
         return keyring().decrypt(key.encryption_key_id, bytes(key.ciphertext), key.binding)

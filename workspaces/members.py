@@ -14,7 +14,7 @@ from config.errors import Conflict, Invalid, NotAllowed, NotFound
 from workspaces import activity
 from workspaces.access import Actor, Right, Role
 from workspaces.models import Membership, MembershipQuerySet, Workspace
-from workspaces.signals import member_leaving, role_changed, team_ending
+from workspaces.signals import member_leaving, team_ending
 
 # What higher apps tell of a member, as expressions on a membership; `apikeys` adds the number of active keys.
 facts: dict[str, Any] = {}
@@ -34,7 +34,7 @@ def may_manage(actor: Actor, role: int) -> bool:
 
 
 @transaction.atomic
-def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
+def change_role(actor: Actor, user_id: UUID, role: Role) -> None:
     """Make a member Viewer, Editor or Admin; their keys follow from the next request on.
 
     Raises NotAllowed, NotFound for somebody who is no member, Conflict for the Owner, whose role is handed over.
@@ -46,12 +46,9 @@ def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
         raise NotAllowed
     before = Role(member.role)
     if before == role:
-        return member
+        return
     Membership.objects.filter(pk=member.pk).update(role=role)
-    member.role = role
     activity.record(actor, "member.role_changed", member.user, before=before.label, after=Role(role).label)
-    role_changed.send(Membership, actor=actor, membership=member)
-    return member
 
 
 @transaction.atomic

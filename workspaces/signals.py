@@ -3,5 +3,4 @@
 from django.dispatch import Signal
 
 member_leaving = Signal()  # actor, membership, handovers: {id of a thing: the user who takes it over}
-role_changed = Signal()  # actor, membership (with the new role)
 team_ending = Signal()  # actor, workspace

@@ -64,6 +64,39 @@ def test_roles_are_changed_by_those_who_may(cast, who, whom, to, allowed):
         assert role_of(cast.team, member) == before
 
 
+def test_the_owners_role_is_handed_over_and_never_changed(cast):
+    for who, whom, role in (("olga", "olga", A), ("adam", "olga", E), ("adam", "vera", O), ("olga", "adam", O)):
+        with pytest.raises(Conflict, match="hand the team over"):
+            members.change_role(actor_of(getattr(cast, who), cast.team), getattr(cast, whom).pk, role)
+    assert [role_of(cast.team, member) for member in (cast.vera, cast.adam, cast.olga)] == [V, A, O]
+
+
+def test_an_admin_has_no_power_over_another_admin(cast):
+    alma = make_user("alma")
+    Membership.objects.create(workspace=cast.team, user=alma, role=A)
+    adam = actor_of(cast.adam, cast.team)
+    for act in (lambda: members.change_role(adam, alma.pk, V), lambda: members.remove_member(adam, alma.pk)):
+        with pytest.raises(NotAllowed):
+            act()
+    assert role_of(cast.team, alma) == A
+
+
+def test_the_log_says_who_became_what_and_who_left_or_was_removed(cast):
+    olga = actor_of(cast.olga, cast.team)
+    members.change_role(olga, cast.vera.pk, E)
+    members.change_role(olga, cast.vera.pk, E)
+    members.remove_member(olga, cast.vera.pk)
+    members.remove_member(actor_of(cast.edda, cast.team), cast.edda.pk)
+    members.transfer_ownership(olga, cast.adam.pk, confirmation="acme")
+    entries = Activity.objects.filter(workspace=cast.team).exclude(kind="team.created").order_by("pk")
+    assert [(entry.user.username, entry.kind, entry.target_name, entry.details) for entry in entries] == [
+        ("olga", "member.role_changed", "vera", {"before": "Viewer", "after": "Editor"}),
+        ("olga", "member.removed", "vera", {"role": "Editor"}),
+        ("edda", "member.left", "edda", {"role": "Editor"}),
+        ("olga", "team.handed_over", "adam", {}),
+    ]
+
+
 def test_a_demoted_creators_key_reads_only_from_the_next_request_on(call, cast, edda_key):
     assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": "manual"}).status_code == 200
     members.change_role(actor_of(cast.adam, cast.team), cast.edda.pk, V)
@@ -157,9 +190,18 @@ def test_a_foreign_key_cannot_be_handed_over(cast, edda_key, stan_key):
 def test_ownership_goes_to_a_member_and_the_former_owner_administers(cast):
     actor = actor_of(cast.olga, cast.team)
     for wrong in ("", "Acme", "acme "):
-        with pytest.raises(Invalid):
-            members.transfer_ownership(actor, cast.vera.pk, confirmation=wrong)
+        for act in (
+            lambda wrong=wrong: members.transfer_ownership(actor, cast.vera.pk, confirmation=wrong),
+            lambda wrong=wrong: members.delete_team(actor, confirmation=wrong),
+        ):
+            with pytest.raises(Invalid) as refused:
+                act()
+            assert refused.value.details == {"confirmation": ["Type acme to confirm."]}
+    stale = actor_of(cast.olga, cast.team)
     members.transfer_ownership(actor, cast.vera.pk, confirmation="acme")
+    assert actor.role == A
+    with pytest.raises(NotAllowed):
+        members.delete_team(stale, confirmation="acme")
     assert (role_of(cast.team, cast.vera), role_of(cast.team, cast.olga)) == (O, A)
     with pytest.raises(NotAllowed):
         members.transfer_ownership(actor_of(cast.olga, cast.team), cast.edda.pk, confirmation="acme")
@@ -202,7 +244,9 @@ def test_only_the_owner_deletes_hands_over_and_renames(cast, who):
     actor = actor_of(getattr(cast, who), cast.team)
     for act in (
         lambda: members.delete_team(actor, confirmation="acme"),
+        lambda: members.delete_team(actor, confirmation="not even the name"),
         lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="acme"),
+        lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="not even the name"),
         lambda: services.rename_team(actor, slug="acme", name="Mine"),
     ):
         with pytest.raises(NotAllowed):
