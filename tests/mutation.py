@@ -270,8 +270,10 @@ def header(statement: Any) -> range:
 
 
 def is_left_alone(node: ast.AST) -> bool:
-    """Imports, docstrings, f-strings, assertions, and the columns of tables, which migrations make."""
+    """Imports, docstrings, f-strings, assertions, details of locks, and columns of tables, which migrations make."""
     match node:
+        case ast.keyword(arg=name) if name in LOCK_OPTIONS:
+            return True
         case ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Assert() | ast.Expr(value=ast.Constant()):
             return True
         case ast.ClassDef(name="Meta"):

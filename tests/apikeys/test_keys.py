@@ -185,6 +185,9 @@ def test_a_reason_is_kept_and_logged_without_values(cast, edda_key):
     assert (entry.user, entry.address, entry.client) == (cast.adam, actor.address, actor.client)
     assert "was in a paste" in entry.details["reason"]
     assert not tokens.contains_token(row.revoke_reason + str(entry.details))
+    another = make_key(actor, "another")
+    assert services.revoke_as_operator(None, [another.id, edda_key.id], reason="x" * 300) == 1
+    assert ApiKey.objects.get(pk=another.id).revoke_reason == "x" * 200
 
 
 def test_the_value_of_a_revoked_key_is_shown_by_no_service(edda, team, edda_key):
@@ -222,7 +225,9 @@ def test_a_rotation_touches_no_other_key(call, edda, team, edda_key):
     for grace in ("24h", "now"):
         assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": grace}).status_code == 200
     assert ApiKey.objects.values().get(pk=other.id) == before
-    assert ApiKey.objects.get(pk=edda_key.id).revoke_reason == "rotated"
+    ended = ApiKey.objects.get(pk=edda_key.id)
+    assert (ended.revoked_by, ended.revoke_reason) == (edda, "rotated")
+    assert Activity.objects.get(kind="key.revoked").details == {"reason": "rotated"}
     assert not KeyReveal.objects.exists(), "a program has seen it, and no person"
 
 
@@ -286,6 +291,13 @@ def test_a_scheduled_revocation_takes_effect_without_any_job(call, edda, edda_ke
     assert call(another, SUMMARY).status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_daily_clean_up_needs_no_transaction_around_it(edda, team):
+    key = make_key(actor_of(edda, team))
+    ApiKey.objects.filter(pk=key.id).update(revokes_at=Now() - timedelta(milliseconds=1))
+    assert services.finish_due_revocations() == 1
+
+
 @pytest.mark.parametrize("act", ["rotate", "revoke", "clean up"])
 def test_what_is_past_its_time_is_destroyed_by_whatever_comes_next(edda, team, edda_key, act):
     actor = actor_of(edda, team)
@@ -301,6 +313,7 @@ def test_what_is_past_its_time_is_destroyed_by_whatever_comes_next(edda, team, e
 
 
 def test_a_revoked_key_cannot_rotate(call, edda, edda_key, team):
+    make_key(actor_of(edda, team), "goes on")
     services.revoke_key(actor_of(edda, team), edda_key.row)
     assert_error(call(edda_key, "POST /api/api-keys/current/rotate", {}), 401)
     with pytest.raises(Conflict):
