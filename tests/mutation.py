@@ -42,15 +42,14 @@ OURS = ("config", "accounts", "workspaces", "apikeys", "training")
 OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-BUDGET_SECONDS = 60  # of CPU for the tests of one mutant; `--wide` has no limit
+BUDGET_SECONDS = 120  # of CPU for the tests of one mutant; `--wide` has no limit
 
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
-DOORS = ("workspaces/test_access", "apikeys/test_endpoints", "workspaces/test_second_factor")
+DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoints", "workspaces/test_second_factor")
 TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
 HEADERS = ("security/test_headers", "apikeys/test_leaks", "training/test_checkpoints")
 LIMITS = ("config/test_limits", "apikeys/test_lookup", "security/test_headers")
-EVERY_DOOR = "security/test_roles"  # notices a lot, and takes minutes: for `--wide` only
 TARGETS = {
     "apikeys/tokens.py": (*KEYS, "apikeys/test_leaks", "security/test_forgery"),
     "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
@@ -534,8 +533,7 @@ def is_ours(module: Any) -> bool:
 
 
 def all_test_files(targets: Collection[str]) -> list[str]:
-    names = {name for target in targets for name in TARGETS[target]}
-    return sorted(f"tests/{name}.py" for name in names | ({EVERY_DOOR} if len(targets) > 1 else set()))
+    return sorted({f"tests/{name}.py" for target in targets for name in TARGETS[target]})
 
 
 def what_tests_run(files: list[str]) -> dict[str, dict]:
@@ -580,7 +578,7 @@ class Choice:
         """The tests in order, and their seconds of CPU, which are as many as the budget allows."""
         lines = mutant.lines if self.is_seen(mutant) and mutant.lines is not None else self.ran
         fit = [name for name, test in self.tests.items() if not set(lines).isdisjoint(test["lines"].get(self.file, ()))]
-        place = {f"tests/{name}.py": at for at, name in enumerate((*TARGETS[self.file], EVERY_DOOR))}
+        place = {f"tests/{name}.py": at for at, name in enumerate(TARGETS[self.file])}
         fit.sort(key=lambda n: (-self.kills[n], place.get(n.partition("::")[0], 99), self.tests[n]["seconds"]))
         names, seconds = [], 0.0
         for name in fit:
