@@ -44,6 +44,8 @@ DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
 BUDGET_SECONDS = 120  # of CPU for the tests of one mutant; `--wide` has no limit
 
+PRIOR_KILLS = 0.05  # what a test that has found nothing yet is taken to have found
+
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
 DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoints", "workspaces/test_second_factor")
@@ -563,7 +565,7 @@ def what_tests_run(files: list[str]) -> dict[str, dict]:
 
 
 class Choice:
-    """Which tests may notice a mutant of a file: first those that have found most in it, then those meant for it."""
+    """Which tests may notice a mutant of a file: first those that find most in it a second."""
 
     def __init__(self, file: str, tests: dict[str, dict], budget: float):
         self.file, self.tests, self.budget = file, tests, budget
@@ -578,8 +580,7 @@ class Choice:
         """The tests in order, and their seconds of CPU, which are as many as the budget allows."""
         lines = mutant.lines if self.is_seen(mutant) and mutant.lines is not None else self.ran
         fit = [name for name, test in self.tests.items() if not set(lines).isdisjoint(test["lines"].get(self.file, ()))]
-        place = {f"tests/{name}.py": at for at, name in enumerate(TARGETS[self.file])}
-        fit.sort(key=lambda n: (-self.kills[n], place.get(n.partition("::")[0], 99), self.tests[n]["seconds"]))
+        fit.sort(key=lambda name: -(self.kills[name] + PRIOR_KILLS) / self.tests[name]["seconds"])
         names, seconds = [], 0.0
         for name in fit:
             if seconds + self.tests[name]["seconds"] <= self.budget:

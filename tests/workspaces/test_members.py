@@ -17,7 +17,7 @@ from apikeys.models import ApiKey
 from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
 from tests.conftest import actor_of, assert_error, make_key, make_user
 from workspaces import invitations, members, services
-from workspaces.access import Role
+from workspaces.access import Right, Role
 from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
 
 SUMMARY = "GET /api/account/summary"
@@ -262,9 +262,15 @@ def test_a_renamed_team_keeps_its_old_name_taken(call, cast, edda_key):
         make_user("acme")
 
 
-def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key):
-    services.suspend(None, cast.team, reason="unpaid")
+@pytest.mark.parametrize(
+    ("reason", "sentence"), [("unpaid", "This workspace is suspended: unpaid"), ("", "This workspace is suspended")]
+)
+def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key, reason, sentence):
+    services.suspend(None, cast.team, reason=reason)
     assert_error(call(edda_key, SUMMARY), 401)
+    assert_error(call(cast.olga, "GET /api/members"), 403, sentence, "SUSPENDED")
+    owner = actor_of(cast.olga, cast.team)
+    assert [right for right in Right if owner.can(right)] == [Right.OWN_ACCOUNT]
     services.restore(None, cast.team)
     assert call(edda_key, SUMMARY).status_code == 200
 
