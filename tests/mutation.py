@@ -42,7 +42,7 @@ OURS = ("config", "accounts", "workspaces", "apikeys", "training")
 OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-BUDGET_SECONDS = 120  # of CPU for the tests of one mutant; `--wide` has no limit
+BUDGET_SECONDS = 40  # of CPU for the tests of one mutant; `--wide` has no limit
 
 PRIOR_KILLS = 0.05  # what a test that has found nothing yet is taken to have found
 
