@@ -22,6 +22,7 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -44,6 +45,8 @@ DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
 BUDGET_SECONDS = 40  # of CPU for the tests of one mutant; `--wide` has no limit
 
+NOT_STARTED = 100  # and the exit status of pytest
+BROKEN = 70  # the exit status of a child in which this program failed, not a test
 PRIOR_KILLS = 0.05  # what a test that has found nothing yet is taken to have found
 
 # What is mutated, and the files of tests that are meant to notice.
@@ -336,7 +339,7 @@ class Recorder:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
             ran = {file: sorted(lines[str(TREE / file)]) for file in TARGETS if lines[str(TREE / file)]}
-            self.tests[item.nodeid] = {"seconds": sum(os.times()[:4]) - before, "lines": ran}
+            self.tests[item.nodeid] = {"seconds": max(0.01, sum(os.times()[:4]) - before), "lines": ran}
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [item for item in items if not LIVE & set(item.fixturenames)]
@@ -479,7 +482,7 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
     """Run `work` in a fork of this process and return what it returns, or minus the signal that ended it."""
     pid = os.fork()
     if pid == 0:
-        code = 70
+        code = BROKEN
         try:
             os.setpgid(0, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 5))
@@ -488,9 +491,13 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
             os.dup2(log, 1)
             os.dup2(log, 2)
             code = work()
+        except BaseException:
+            (WORK / "error").write_text(traceback.format_exc())
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == BROKEN:
+        raise RuntimeError((WORK / "error").read_text())
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it has started
     return code
@@ -508,7 +515,11 @@ def run_pytest(files: list[str], plugin: Any, *options: str) -> int:
 
     django.test.utils.setup_databases = use_copy
     PBKDF2PasswordHasher.iterations = 1  # passwords are not what is tried, and a million rounds take long
-    return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [plugin]))
+    try:
+        return int(pytest.main([*options, "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist", *files], [plugin]))
+    except Exception:  # settings that cannot be loaded, say
+        traceback.print_exc()
+        return int(pytest.ExitCode.USAGE_ERROR)
 
 
 def copy_project() -> None:
@@ -617,7 +628,7 @@ def try_all(file: str, mutants: list[Mutant], files: list[str], budget: float) -
         of_chosen = sorted({name.partition("::")[0] for name in chosen[0]})
         trial = Trial([mutant._replace(is_in_place=False)], lambda _, chosen=chosen: chosen, tell)
         if (code := in_child(lambda trial=trial, of=of_chosen: run_pytest(of, trial, "-q"), 600)) != 0:
-            tell(mutant, code + 100, 0)
+            tell(mutant, NOT_STARTED + code, 0)
         path.write_text(original)
 
 
