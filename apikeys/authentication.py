@@ -84,9 +84,9 @@ def actor_of_key(key_id: UUID, *, address: str = "", client: str = "") -> Actor 
         .select_related("workspace", "creator")
         .first()
     )
-    role = (
-        key.creator.memberships.filter(workspace=key.workspace).values_list("role", flat=True).first() if key else None
-    )
-    if key is None or role is None:
+    if key is None:
+        return None
+    role = key.creator.memberships.filter(workspace=key.workspace).values_list("role", flat=True).first()
+    if role is None:
         return None
     return Actor(key.creator, key.workspace, min(Role(role), Role.EDITOR), key, address, client)

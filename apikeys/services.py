@@ -115,7 +115,7 @@ def end_all_keys(actor: Actor, *, reason: str) -> int:
     """End every key of the actor's workspace, and return how many there were. Three statements."""
     keys = actor.workspace.api_keys.filter(revoked_at=None)
     ended = list(keys.select_for_update(of=("self",)).order_by("pk").only("name", "prefix"))  # as all who lock several
-    keys.update(revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason[:200], ciphertext=b"")
+    keys.update(revoked_at=Now(), revoked_by=actor.user, revoke_reason=reason, ciphertext=b"")
     activity.record_each(actor, "key.revoked", ended, reason=reason)
     return len(ended)
 
@@ -141,24 +141,23 @@ def revoke_as_operator(
 
 
 @transaction.atomic
-def hand_over_key(actor: Actor, key: ApiKey, to: Any) -> bool:
+def hand_over_key(actor: Actor, key: ApiKey, to: Any) -> None:
     """Bind `key` to another creator, with the same value: encrypted anew, because the creator is part of the binding.
 
-    False if it had ended, or cannot be decrypted; it is revoked then. The caller has seen to the rights.
+    One that has ended stays as it is; one that cannot be decrypted is revoked. The caller has seen to the rights.
     """
     row = ApiKey.objects.active().select_for_update(of=("self",)).filter(pk=key.pk, workspace=actor.workspace).first()
     if row is None:
-        return False
+        return
     token = _value(row)
     if token is None:
         end_key(actor, row, reason="could not be handed over")
-        return False
+        return
     before = row.creator_id
     row.creator_id = to.pk
     key_id, blob = keyring().encrypt(token, row.binding)
     ApiKey.objects.filter(pk=row.pk).update(creator=to, encryption_key_id=key_id, ciphertext=blob)
     activity.record(actor, "key.handed_over", row, before=str(before), after=to.username)
-    return True
 
 
 @transaction.atomic
@@ -239,7 +238,7 @@ def _require_recent_sign_in(actor: Actor, keys: Iterable[ApiKey]) -> None:
 
 
 def _value(key: ApiKey) -> str | None:
-    if not key.ciphertext or not key.is_active():
+    if not key.is_active():
         return None
     try:
         return keyring().decrypt(key.encryption_key_id, bytes(key.ciphertext), key.binding)

@@ -46,7 +46,7 @@ def _right_over(role: int) -> Right:
 
 
 @transaction.atomic
-def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
+def change_role(actor: Actor, user_id: UUID, role: Role) -> None:
     """Make a member Viewer, Editor or Admin; their keys follow from the next request on.
 
     Raises NotAllowed, NotFound for somebody who is no member, Conflict for the Owner, whose role is handed over.
@@ -58,12 +58,10 @@ def change_role(actor: Actor, user_id: UUID, role: Role) -> Membership:
         raise NotAllowed
     before = Role(member.role)
     if before == role:
-        return member
+        return
     Membership.objects.filter(pk=member.pk).update(role=role)
-    member.role = role
     activity.record(actor, "member.role_changed", member.user, before=before.label, after=Role(role).label)
     _end_invitations(actor, member.user, role)
-    return member
 
 
 @transaction.atomic

@@ -55,12 +55,14 @@ def test_revoking_asks_first_and_then_ends_the_keys_through_the_service(browser,
     question = page.send("POST", LIST, chosen).content.decode()
     assert edda_key[:11] in question
     assert call(edda_key, "GET /api/account/summary").status_code == 200
-    page.send("POST", LIST, chosen | {"confirmed": "yes", "reason": "found in a paste"})
+    page.send("POST", LIST, chosen | {"confirmed": "yes", "reason": "found in a paste"}, HTTP_USER_AGENT="a browser")
     assert call(edda_key, "GET /api/account/summary").status_code == 401
     assert call(stan_key, "GET /api/account/summary").status_code == 200
     ended = ApiKey.objects.get(pk=edda_key.id)
     assert (ended.revoked_by, ended.revoke_reason, bytes(ended.ciphertext)) == (operator, "found in a paste", b"")
-    assert Activity.objects.filter(kind="key.revoked", user=operator, target_id=str(edda_key.id)).exists()
+    entry = Activity.objects.get(kind="key.revoked", user=operator, target_id=str(edda_key.id))
+    assert entry.details == {"reason": "found in a paste", "by": "operator"}
+    assert (entry.address, entry.client) == ("127.0.0.1", "a browser")
 
 
 def test_staff_without_the_permission_cannot_revoke(browser, edda_key, db):

@@ -4,14 +4,14 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from apikeys import services, tokens
 from apikeys.authentication import authenticate_token
 from apikeys.models import ApiKey, KeyReveal
-from config.errors import Conflict, Invalid, NotAllowed
+from config.errors import Conflict, Invalid, NotAllowed, NotFound
 from tests.conftest import Key, actor_of, assert_error, make_key
 from workspaces.models import Activity
 
@@ -172,6 +172,44 @@ def test_a_service_asks_for_the_right_whichever_door_let_the_caller_in(cast, ver
         assert is_allowed(actor_of(person, cast.team), make_key(actor_of(cast.olga, cast.team)))
 
 
+def test_a_service_finds_no_key_of_another_workspace(cast, edda_key):
+    stan = actor_of(cast.stan)
+    assert services.reveal_all(stan, [edda_key.row]) == {}
+    assert not services.revoke_key(stan, edda_key.row)
+    with pytest.raises(NotFound):
+        services.rotate_key(stan, edda_key.row)
+    assert ApiKey.objects.active().filter(pk=edda_key.id, rotated_at=None).exists()
+
+
+def test_a_reason_is_kept_and_logged_without_values(cast, edda_key):
+    actor = actor_of(cast.adam, cast.team)
+    services.revoke_key(actor, edda_key.row, reason=f"{edda_key[:]} was in a paste " + "x" * 300)
+    row = ApiKey.objects.get()
+    assert (row.revoke_reason[:11], len(row.revoke_reason)) == (edda_key[:11], 200)
+    entry = Activity.objects.get(kind="key.revoked")
+    assert (entry.user, entry.address, entry.client) == (cast.adam, actor.address, actor.client)
+    assert "was in a paste" in entry.details["reason"]
+    assert not tokens.contains_token(row.revoke_reason + str(entry.details))
+    another = make_key(actor, "another")
+    assert services.revoke_as_operator(None, [another.id, edda_key.id], reason="x" * 300) == 1
+    assert ApiKey.objects.get(pk=another.id).revoke_reason == "x" * 200
+
+
+def test_the_value_of_a_revoked_key_is_shown_by_no_service(edda, team, edda_key):
+    actor, row = actor_of(edda, team), ApiKey.objects.get()  # as read before
+    row.revoked_at = timezone.now()
+    assert services.reveal_all(actor, [row]) == {row.pk: None}
+    with pytest.raises(Conflict, match="no value to show"):
+        services.reveal(actor, row)
+    assert not KeyReveal.objects.exists(), "what was not seen is not noted as seen"
+
+
+def test_an_id_that_is_taken_is_not_written_over(edda, team, edda_key):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        services._insert(actor_of(edda, team), name="another", creator_id=edda.pk, key_id=edda_key.id)
+    assert services.reveal(actor_of(edda, team), ApiKey.objects.get()) == str.__str__(edda_key)
+
+
 # Rotation
 
 
@@ -181,6 +219,41 @@ def test_rotating_makes_a_successor_of_the_same_name_and_lets_the_old_key_go_on(
     assert body["oldRevoked"] is False
     assert body["old"]["revokesAt"] is not None
     assert call(edda_key, SUMMARY).status_code == call(body["key"]["key"], SUMMARY).status_code == 200
+    entry = Activity.objects.get(kind="key.rotated", target_id=str(edda_key.id))
+    assert entry.details == {"successor": body["key"]["keyId"], "grace": "1h"}
+    assert KeyReveal.objects.filter(key=body["key"]["keyId"], person=edda).exists()
+
+
+def test_a_rotation_touches_no_other_key(call, edda, team, edda_key):
+    other = make_key(actor_of(edda, team), "another")
+    before = ApiKey.objects.values().get(pk=other.id)
+    for grace in ("24h", "now"):
+        assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": grace}).status_code == 200
+    assert ApiKey.objects.values().get(pk=other.id) == before
+    ended = ApiKey.objects.get(pk=edda_key.id)
+    assert (ended.revoked_by, ended.revoke_reason) == (edda, "rotated")
+    assert Activity.objects.get(kind="key.revoked").details == {"reason": "rotated"}
+    assert not KeyReveal.objects.exists(), "a program has seen it, and no person"
+
+
+def test_when_a_key_was_rotated_is_when_it_first_was(call, edda_key):
+    times = []
+    for _ in range(2):
+        assert call(edda_key, "POST /api/api-keys/current/rotate", {}).status_code == 200
+        times.append(ApiKey.objects.get(pk=edda_key.id).rotated_at)
+        ApiKey.objects.filter(pk=edda_key.id).update(rotated_at=times[0] - timedelta(hours=1))
+    assert times[1] == times[0] - timedelta(hours=1)
+
+
+def test_a_successor_that_was_revoked_or_cannot_be_opened_is_not_given_again(call, edda, team, edda_key):
+    rotate = f"POST /api/api-keys/{edda_key.id}/rotate"
+    first = call(edda, rotate, {"grace": "manual"}).json()["key"]
+    services.revoke_key(actor_of(edda, team), ApiKey.objects.get(pk=first["keyId"]))
+    second = call(edda, rotate, {"grace": "manual"}).json()["key"]
+    assert second["keyId"] != first["keyId"]
+    assert call(second["key"], SUMMARY).status_code == 200
+    ApiKey.objects.filter(pk=second["keyId"]).update(encryption_key_id="nowhere")
+    assert_error(call(edda, rotate, {"grace": "manual"}), 409, "The successor of this key cannot be decrypted")
 
 
 def test_rotating_twice_gives_the_same_successor_with_its_value(call, edda, edda_key):
@@ -215,13 +288,37 @@ def test_a_scheduled_revocation_takes_effect_without_any_job(call, edda, edda_ke
     assert_error(call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {}), 404)
     assert [k["keyId"] for k in call(edda, "GET /api/api-keys").json()["keys"]] != [str(edda_key.id)]
     assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext), "nothing has been written yet"
-    call(edda, "POST /api/api-keys", {"name": "another"})
+    another = call(edda, "POST /api/api-keys", {"name": "another"}).json()["key"]
     ended = ApiKey.objects.get(pk=edda_key.id)
     assert bytes(ended.ciphertext) == b""
     assert ended.revoked_at == ended.revokes_at
+    assert ended.revoke_reason == "rotated"
+    assert call(another, SUMMARY).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_daily_clean_up_needs_no_transaction_around_it(edda, team):
+    key = make_key(actor_of(edda, team))
+    ApiKey.objects.filter(pk=key.id).update(revokes_at=Now() - timedelta(milliseconds=1))
+    assert services.finish_due_revocations() == 1
+
+
+@pytest.mark.parametrize("act", ["rotate", "revoke", "clean up"])
+def test_what_is_past_its_time_is_destroyed_by_whatever_comes_next(edda, team, edda_key, act):
+    actor = actor_of(edda, team)
+    others = [make_key(actor, name) for name in ("another", "and another")]
+    ApiKey.objects.filter(pk=edda_key.id).update(revokes_at=Now() - timedelta(milliseconds=1))
+    if act == "clean up":
+        assert services.finish_due_revocations() == 1
+        assert services.finish_due_revocations() == 0
+    else:
+        SERVICES[act](actor, others[0].row)
+    assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext) == b""
+    assert services.reveal(actor, others[1].row) == str.__str__(others[1])
 
 
 def test_a_revoked_key_cannot_rotate(call, edda, edda_key, team):
+    make_key(actor_of(edda, team), "goes on")
     services.revoke_key(actor_of(edda, team), edda_key.row)
     assert_error(call(edda_key, "POST /api/api-keys/current/rotate", {}), 401)
     with pytest.raises(Conflict):
@@ -230,6 +327,9 @@ def test_a_revoked_key_cannot_rotate(call, edda, edda_key, team):
 
 def test_an_unknown_grace_changes_nothing(call, edda, edda_key):
     assert_error(call(edda, f"POST /api/api-keys/{edda_key.id}/rotate", {"grace": "2h"}), 400)
+    with pytest.raises(Invalid) as refused:
+        services.rotate_key(actor_of(edda, edda_key.row.workspace), edda_key.row, grace="2h")
+    assert set(refused.value.details) == {"grace"}
     assert ApiKey.objects.count() == 1
     assert ApiKey.objects.get().rotated_at is None
 

@@ -17,7 +17,7 @@ from apikeys.models import ApiKey
 from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
 from tests.conftest import actor_of, assert_error, make_key, make_user
 from workspaces import invitations, members, services
-from workspaces.access import Role
+from workspaces.access import Right, Role
 from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
 
 SUMMARY = "GET /api/account/summary"
@@ -64,6 +64,39 @@ def test_roles_are_changed_by_those_who_may(cast, who, whom, to, allowed):
         assert role_of(cast.team, member) == before
 
 
+def test_the_owners_role_is_handed_over_and_never_changed(cast):
+    for who, whom, role in (("olga", "olga", A), ("adam", "olga", E), ("adam", "vera", O), ("olga", "adam", O)):
+        with pytest.raises(Conflict, match="hand the team over"):
+            members.change_role(actor_of(getattr(cast, who), cast.team), getattr(cast, whom).pk, role)
+    assert [role_of(cast.team, member) for member in (cast.vera, cast.adam, cast.olga)] == [V, A, O]
+
+
+def test_an_admin_has_no_power_over_another_admin(cast):
+    alma = make_user("alma")
+    Membership.objects.create(workspace=cast.team, user=alma, role=A)
+    adam = actor_of(cast.adam, cast.team)
+    for act in (lambda: members.change_role(adam, alma.pk, V), lambda: members.remove_member(adam, alma.pk)):
+        with pytest.raises(NotAllowed):
+            act()
+    assert role_of(cast.team, alma) == A
+
+
+def test_the_log_says_who_became_what_and_who_left_or_was_removed(cast):
+    olga = actor_of(cast.olga, cast.team)
+    members.change_role(olga, cast.vera.pk, E)
+    members.change_role(olga, cast.vera.pk, E)
+    members.remove_member(olga, cast.vera.pk)
+    members.remove_member(actor_of(cast.edda, cast.team), cast.edda.pk)
+    members.transfer_ownership(olga, cast.adam.pk, confirmation="acme")
+    entries = Activity.objects.filter(workspace=cast.team).exclude(kind="team.created").order_by("pk")
+    assert [(entry.user.username, entry.kind, entry.target_name, entry.details) for entry in entries] == [
+        ("olga", "member.role_changed", "vera", {"before": "Viewer", "after": "Editor"}),
+        ("olga", "member.removed", "vera", {"role": "Editor"}),
+        ("edda", "member.left", "edda", {"role": "Editor"}),
+        ("olga", "team.handed_over", "adam", {}),
+    ]
+
+
 def test_a_demoted_creators_key_reads_only_from_the_next_request_on(call, cast, edda_key):
     assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": "manual"}).status_code == 200
     members.change_role(actor_of(cast.adam, cast.team), cast.edda.pk, V)
@@ -108,15 +141,34 @@ def test_a_member_who_leaves_takes_their_keys_along_and_coming_back_revives_none
     assert_error(call(edda_key, SUMMARY), 401)
 
 
-def test_a_key_can_be_handed_over_and_goes_on_with_the_same_value(call, cast, edda_key):
+def test_a_key_can_be_handed_over_and_goes_on_with_the_same_value(call, cast, edda_key, settings):
     other = make_key(actor_of(cast.edda, cast.team), "not handed over")
+    settings.API_KEY_ENCRYPTION_KEYS = "newer:" + "A" * 43 + "=," + settings.API_KEY_ENCRYPTION_KEYS
     members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: cast.olga.pk})
     assert call(edda_key, SUMMARY).json()["username"] == "acme"
     assert_error(call(other, SUMMARY), 401)
     row = ApiKey.objects.get(pk=edda_key.id)
-    assert row.creator == cast.olga
+    assert (row.creator, row.encryption_key_id) == (cast.olga, "newer")
     assert keys.reveal(actor_of(cast.adam, cast.team), row) == edda_key
-    assert Activity.objects.filter(kind="key.handed_over", target_id=str(row.pk)).exists()
+    entry = Activity.objects.get(kind="key.handed_over", target_id=str(row.pk))
+    assert entry.details == {"before": str(cast.edda.pk), "after": "olga"}
+
+
+def test_a_key_that_cannot_be_decrypted_is_revoked_instead_of_handed_over(cast, edda_key, stan_key):
+    ApiKey.objects.filter(pk=edda_key.id).update(encryption_key_id="nowhere")
+    members.remove_member(actor_of(cast.adam, cast.team), cast.edda.pk, handovers={edda_key.id: cast.olga.pk})
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert row.revoked_at is not None
+    assert (row.creator, row.revoke_reason) == (cast.edda, "could not be handed over")
+
+
+def test_only_a_live_key_of_the_workspace_is_handed_over(cast, edda_key, stan_key):
+    actor, live = actor_of(cast.adam, cast.team), make_key(actor_of(cast.edda, cast.team), "live")
+    keys.revoke_key(actor, edda_key.row)
+    for key in (edda_key, stan_key, live):
+        keys.hand_over_key(actor, key.row, cast.olga)
+    creators = [ApiKey.objects.get(pk=key.id).creator for key in (edda_key, stan_key, live)]
+    assert creators == [cast.edda, cast.stan, cast.olga]
 
 
 @pytest.mark.parametrize("taker", ["vera", "stan", "edda"])
@@ -155,9 +207,18 @@ def test_a_foreign_key_cannot_be_handed_over(cast, edda_key, stan_key):
 def test_ownership_goes_to_a_member_and_the_former_owner_administers(cast):
     actor = actor_of(cast.olga, cast.team)
     for wrong in ("", "Acme", "acme "):
-        with pytest.raises(Invalid):
-            members.transfer_ownership(actor, cast.vera.pk, confirmation=wrong)
+        for act in (
+            lambda wrong=wrong: members.transfer_ownership(actor, cast.vera.pk, confirmation=wrong),
+            lambda wrong=wrong: members.delete_team(actor, confirmation=wrong),
+        ):
+            with pytest.raises(Invalid) as refused:
+                act()
+            assert refused.value.details == {"confirmation": ["Type acme to confirm."]}
+    stale = actor_of(cast.olga, cast.team)
     members.transfer_ownership(actor, cast.vera.pk, confirmation="acme")
+    assert actor.role == A
+    with pytest.raises(NotAllowed):
+        members.delete_team(stale, confirmation="acme")
     assert (role_of(cast.team, cast.vera), role_of(cast.team, cast.olga)) == (O, A)
     with pytest.raises(NotAllowed):
         members.transfer_ownership(actor_of(cast.olga, cast.team), cast.edda.pk, confirmation="acme")
@@ -176,12 +237,18 @@ def test_a_personal_workspace_is_not_handed_over_left_or_deleted(cast):
             act()
 
 
-def test_deleting_a_team_stops_its_keys_and_keeps_its_log_and_its_name(call, cast, edda_key):
+def test_deleting_a_team_stops_its_keys_and_keeps_its_log_and_its_name(call, cast, edda_key, stan_key):
+    ended = make_key(actor_of(cast.edda, cast.team), "ended before")
+    keys.revoke_key(actor_of(cast.edda, cast.team), ended.row, reason="was lost")
     members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme")
     assert_error(call(edda_key, SUMMARY), 401)
     assert not Membership.objects.filter(workspace=cast.team).exists()
-    assert Activity.objects.filter(workspace=cast.team, kind="team.deleted").exists()
-    assert bytes(ApiKey.objects.get(pk=edda_key.id).ciphertext) == b""
+    assert Activity.objects.get(workspace=cast.team, kind="team.deleted").details == {"members": 4}
+    row = ApiKey.objects.get(pk=edda_key.id)
+    assert (bytes(row.ciphertext), row.revoked_by, row.revoke_reason) == (b"", cast.olga, "the team was deleted")
+    assert ApiKey.objects.get(pk=ended.id).revoke_reason == "was lost"
+    assert call(stan_key, SUMMARY).status_code == 200
+    assert cast.stan.memberships.count() == 1
     with pytest.raises(Conflict):
         services.create_team(actor_of(cast.stan), slug="acme", name="Mine now")
     for who in ("vera", "edda", "adam", "stan"):
@@ -194,7 +261,9 @@ def test_only_the_owner_deletes_hands_over_and_renames(cast, who):
     actor = actor_of(getattr(cast, who), cast.team)
     for act in (
         lambda: members.delete_team(actor, confirmation="acme"),
+        lambda: members.delete_team(actor, confirmation="not even the name"),
         lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="acme"),
+        lambda: members.transfer_ownership(actor, cast.edda.pk, confirmation="not even the name"),
         lambda: services.rename_team(actor, slug="acme", name="Mine"),
     ):
         with pytest.raises(NotAllowed):
@@ -223,9 +292,15 @@ def test_a_team_may_go_back_to_a_name_that_it_had_and_to_no_other(call, cast, ed
             services.rename_team(actor_of(cast.olga, cast.team), slug=slug, name="Acme")
 
 
-def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key):
-    services.suspend(None, cast.team, reason="unpaid")
+@pytest.mark.parametrize(
+    ("reason", "sentence"), [("unpaid", "This workspace is suspended: unpaid"), ("", "This workspace is suspended")]
+)
+def test_a_suspended_workspace_refuses_keys_and_restoring_brings_them_back(call, cast, edda_key, reason, sentence):
+    services.suspend(None, cast.team, reason=reason)
     assert_error(call(edda_key, SUMMARY), 401)
+    assert_error(call(cast.olga, "GET /api/members"), 403, sentence, "SUSPENDED")
+    owner = actor_of(cast.olga, cast.team)
+    assert [right for right in Right if owner.can(right)] == [Right.OWN_ACCOUNT]
     services.restore(None, cast.team)
     assert call(edda_key, SUMMARY).status_code == 200
 

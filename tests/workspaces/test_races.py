@@ -231,6 +231,14 @@ def test_a_key_handed_over_beside_the_takers_end_belongs_to_a_member_or_has_ende
         assert is_there == (results[0] == "Invalid")
 
 
+def test_people_who_rotate_one_key_at_once_get_one_successor(in_new_teams):
+    @in_new_teams
+    def race(team):
+        people = [lambda who=who: keys.rotate_key(team.actor(who), team.key.row) for who in ("edda", "adam", "olga")]
+        assert at_once(*people) == ["done"] * 3
+        assert ApiKey.objects.filter(replaces=team.key.row).count() == 1
+
+
 def test_a_key_is_handed_over_or_rotated_or_revoked_and_is_whole_in_the_end(in_new_teams):
     @in_new_teams
     def race(team):

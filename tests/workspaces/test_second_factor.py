@@ -165,11 +165,12 @@ def test_leaving_needs_no_second_factor_and_tells_nothing_of_the_others(browser,
     assert call(edda_key, SUMMARY).status_code == 401
 
 
-def test_the_owner_is_not_offered_to_leave(browser, strict):
-    Authenticator.objects.filter(user=strict.olga).delete()
-    page = text_of(browser(strict.olga).get(TEAM))
-    assert WALL in page
-    assert "/remove" not in page
+def test_all_but_the_owner_are_offered_to_leave(browser, strict):
+    Authenticator.objects.all().delete()
+    for person in (strict.vera, strict.adam, strict.olga):
+        page = text_of(browser(person).get(TEAM))
+        assert WALL in page
+        assert ("/remove" in page) == (person != strict.olga)
 
 
 def test_an_invitation_is_accepted_and_the_wall_tells(browser, strict):
