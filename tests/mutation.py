@@ -221,8 +221,22 @@ def mutants_of(file: str) -> list[Mutant]:
                 visit(child, inner, where, inside, table)
 
     visit(tree, "", None, False)
-    found.pop(ast.unparse(tree), None)
-    return numbered(found.values())
+    original = ast.unparse(tree)
+    found.pop(original, None)
+    closures = free_names(original)  # a function in memory keeps the ones that it has
+    return numbered(m._replace(is_in_place=m.is_in_place and free_names(m.source) == closures) for m in found.values())
+
+
+def free_names(source: str) -> set[tuple[str, tuple[str, ...]]]:
+    return {(code.co_qualname, code.co_freevars) for code in codes_in(compile(source, "", "exec"))}
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The code of everything that is defined in `code`."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from codes_in(constant)
 
 
 def assigned(module: ast.Module) -> set[str]:
@@ -422,12 +436,6 @@ def in_memory() -> tuple[dict[tuple[str, str], list[FunctionType]], list[Any]]:
 
 
 def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]]) -> None:
-    def within(code: CodeType) -> Iterator[CodeType]:
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                yield constant
-                yield from within(constant)
-
     path = str(TREE / mutant.file)
     if mutant.is_in_table:
         module = sys.modules[mutant.file.removesuffix(".py").replace("/", ".")]
@@ -435,7 +443,7 @@ def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]
         changed = [statement for statement in tree.body if ast.dump(statement) not in dumped(module)]
         exec(compile(ast.Module(changed, []), path, "exec"), vars(module))
         return
-    for code in within(compile(mutant.source, path, "exec")):
+    for code in codes_in(compile(mutant.source, path, "exec")):
         if "<lambda>" not in code.co_qualname:
             for function in functions.get((path, code.co_qualname), ()):
                 function.__code__ = code
