@@ -397,7 +397,7 @@ class Trial:
                         cached.cache_clear()
                 return run(wanted)
 
-            code = in_child(attempt, 20 + 5 * seconds)
+            code = in_child(attempt, 10 + 2 * seconds)
             ran = {0: wanted, 1: [items[killer()]]}.get(code)
             is_dirty = ran is None or any("transactional_db" in item.fixturenames for item in ran)
             self.tell(mutant, code, len(wanted))
@@ -494,7 +494,7 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
         try:
             os.setpgid(0, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 5))
-            signal.alarm(int(60 + 20 * cpu_seconds))  # whoever waits for a lock that nobody frees
+            signal.alarm(int(60 + 10 * cpu_seconds))  # whoever waits for a lock that nobody frees
             log = os.open(WORK / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -703,8 +703,11 @@ def report(mutants: list[Mutant], results: dict[str, str]) -> int:
         alive = sum(mutant.file == file for mutant in survivors)
         if count:
             print(f"| `{file}` | {count} | {count - alive} | {alive} |")
+    if open_questions:
+        print(f"\nThese survive without a reason in {DOCUMENT.relative_to(ROOT)}:")
     for mutant in open_questions:
-        print(f"not explained: {mutant.name}")
+        change = mutant.change.replace("|", "\\|")
+        print(f"{mutant.file}: | `{mutant.place}` | {change} |  |")
     return 1 if open_questions else 0
 
 
