@@ -221,8 +221,22 @@ def mutants_of(file: str) -> list[Mutant]:
                 visit(child, inner, where, inside, table)
 
     visit(tree, "", None, False)
-    found.pop(ast.unparse(tree), None)
-    return numbered(found.values())
+    original = ast.unparse(tree)
+    found.pop(original, None)
+    closures = free_names(original)  # a function in memory keeps the ones that it has
+    return numbered(m._replace(is_in_place=m.is_in_place and free_names(m.source) == closures) for m in found.values())
+
+
+def free_names(source: str) -> set[tuple[str, tuple[str, ...]]]:
+    return {(code.co_qualname, code.co_freevars) for code in codes_in(compile(source, "", "exec"))}
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The code of everything that is defined in `code`."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from codes_in(constant)
 
 
 def assigned(module: ast.Module) -> set[str]:
@@ -383,7 +397,7 @@ class Trial:
                         cached.cache_clear()
                 return run(wanted)
 
-            code = in_child(attempt, 20 + 5 * seconds)
+            code = in_child(attempt, 10 + 2 * seconds)
             ran = {0: wanted, 1: [items[killer()]]}.get(code)
             is_dirty = ran is None or any("transactional_db" in item.fixturenames for item in ran)
             self.tell(mutant, code, len(wanted))
@@ -422,12 +436,6 @@ def in_memory() -> tuple[dict[tuple[str, str], list[FunctionType]], list[Any]]:
 
 
 def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]]) -> None:
-    def within(code: CodeType) -> Iterator[CodeType]:
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                yield constant
-                yield from within(constant)
-
     path = str(TREE / mutant.file)
     if mutant.is_in_table:
         module = sys.modules[mutant.file.removesuffix(".py").replace("/", ".")]
@@ -435,7 +443,7 @@ def put_code(mutant: Mutant, functions: dict[tuple[str, str], list[FunctionType]
         changed = [statement for statement in tree.body if ast.dump(statement) not in dumped(module)]
         exec(compile(ast.Module(changed, []), path, "exec"), vars(module))
         return
-    for code in within(compile(mutant.source, path, "exec")):
+    for code in codes_in(compile(mutant.source, path, "exec")):
         if "<lambda>" not in code.co_qualname:
             for function in functions.get((path, code.co_qualname), ()):
                 function.__code__ = code
@@ -486,7 +494,7 @@ def in_child(work: Callable[[], int], cpu_seconds: float) -> int:
         try:
             os.setpgid(0, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 5))
-            signal.alarm(int(60 + 20 * cpu_seconds))  # whoever waits for a lock that nobody frees
+            signal.alarm(int(60 + 10 * cpu_seconds))  # whoever waits for a lock that nobody frees
             log = os.open(WORK / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -695,8 +703,11 @@ def report(mutants: list[Mutant], results: dict[str, str]) -> int:
         alive = sum(mutant.file == file for mutant in survivors)
         if count:
             print(f"| `{file}` | {count} | {count - alive} | {alive} |")
+    if open_questions:
+        print(f"\nThese survive without a reason in {DOCUMENT.relative_to(ROOT)}:")
     for mutant in open_questions:
-        print(f"not explained: {mutant.name}")
+        change = mutant.change.replace("|", "\\|")
+        print(f"{mutant.file}: | `{mutant.place}` | {change} |  |")
     return 1 if open_questions else 0
 
 
