@@ -15,7 +15,7 @@ from django.db.utils import IntegrityError
 from apikeys import services as keys
 from apikeys.models import ApiKey
 from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
-from tests.conftest import actor_of, assert_error, make_key, make_user
+from tests.conftest import actor_of, assert_error, make_key, make_user, member
 from workspaces import invitations, members, services
 from workspaces.access import Right, Role
 from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
@@ -463,3 +463,15 @@ def test_the_history_says_who_was_what_at_any_time(cast):
     assert [p.role for p in periods] == [E, V, A]
     assert [a.until_at <= b.from_at for a, b in itertools.pairwise(periods)] == [True, True]
     assert periods[2].until_at is not None
+
+
+def test_an_editor_takes_a_key_over_and_somebody_suspended_does_not(cast, edda_key):
+    taker, adam = member(cast.team, "emil", Role.EDITOR), actor_of(cast.adam, cast.team)
+    type(taker).objects.filter(pk=taker.pk).update(is_active=False)
+    with pytest.raises(Invalid) as refused:
+        members.remove_member(adam, cast.edda.pk, handovers={edda_key.id: taker.pk})
+    assert "handOver" in refused.value.details
+    assert ApiKey.objects.active().get(pk=edda_key.id).creator == cast.edda
+    type(taker).objects.filter(pk=taker.pk).update(is_active=True)
+    members.remove_member(adam, cast.edda.pk, handovers={edda_key.id: taker.pk})
+    assert ApiKey.objects.active().get(pk=edda_key.id).creator == taker
