@@ -269,7 +269,8 @@ def _destroy_due(keys: ApiKeyQuerySet) -> int:
     ids = [key.pk for key in ended]
     ApiKey.objects.filter(pk__in=ids).update(revoked_at=F("revokes_at"), ciphertext=b"", revoke_reason="rotated")
     for key in ended:
-        end = key.revokes_at.isoformat(timespec="seconds")  # type: ignore[union-attr]
+        assert key.revokes_at is not None  # or it would not be due
+        end = key.revokes_at.isoformat(timespec="seconds")
         activity.record(Actor(None, key.workspace, Role.OWNER), "key.revoked", key, reason="rotated", ended_at=end)
     return len(ended)
 
