@@ -74,8 +74,7 @@ def queryset(digest: bytes) -> Any:
 def statement() -> bytes:
     """The SQL of `queryset`, with the digest as PostgreSQL's parameter `$1`."""
     sql, params = queryset(b"").query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
-    if len(params) != 1 or sql.count("%s") != 1:
-        raise AssertionError("the look-up takes the digest and nothing else")
+    assert len(params) == sql.count("%s") == 1, "the look-up takes the digest and nothing else"
     return sql.replace("%s", "$1").encode()
 
 

@@ -180,7 +180,7 @@ def rotate_key(actor: Actor, key: ApiKey, *, grace: str = "24h") -> tuple[ApiKey
     if not ApiKey.objects.active().filter(pk=old.pk).exists():
         raise Conflict("This key has been revoked, create a new one instead")
     # Of this workspace: a row of another one that was made to point here must not be shown.
-    successor = actor.workspace.api_keys.active().filter(replaces=old).order_by("created_at").first()
+    successor = actor.workspace.api_keys.active().filter(replaces=old).first()
     if successor is None:
         successor, token = _insert(actor, name=old.name, creator_id=actor.user.pk, replaces=old)
         activity.record(actor, "key.rotated", old, successor=str(successor.pk), grace=grace)

@@ -51,8 +51,10 @@ PRIOR_KILLS = 0.05  # what a test that has found nothing yet is taken to have fo
 
 # What is mutated, and the files of tests that are meant to notice.
 KEYS = ("apikeys/test_keys", "apikeys/test_lookup", "apikeys/test_reauthentication", "apikeys/test_encryption_keys")
+OPERATOR = ("apikeys/test_commands", "apikeys/test_admin")
 DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoints", "workspaces/test_second_factor")
 TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
+LOG = ("workspaces/test_activity", "workspaces/test_people")
 HEADERS = ("security/test_headers", "apikeys/test_leaks", "training/test_checkpoints")
 LIMITS = ("config/test_limits", "apikeys/test_lookup", "security/test_headers")
 TARGETS = {
@@ -60,8 +62,8 @@ TARGETS = {
     "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
     "apikeys/lookup.py": (*KEYS, *DOORS, "security/test_forgery"),
     "apikeys/authentication.py": (*KEYS, *DOORS, "security/test_forgery", "apikeys/test_usage", *HEADERS),
-    "apikeys/services.py": (*KEYS, "apikeys/test_commands", "apikeys/test_admin", "apikeys/test_leaks", *TEAMS, *DOORS),
-    "apikeys/models.py": (*KEYS, "apikeys/test_commands", "apikeys/test_admin", *TEAMS, *DOORS),
+    "apikeys/services.py": (*KEYS, *OPERATOR, "apikeys/test_leaks", *TEAMS, *DOORS, *LOG),
+    "apikeys/models.py": (*KEYS, *OPERATOR, *TEAMS, *DOORS),
     "workspaces/access.py": (*DOORS, *TEAMS, *KEYS),
     "workspaces/members.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
     "workspaces/invitations.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),

@@ -10,7 +10,9 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from apikeys.keyring import Keyring, Undecryptable, keyring
 from apikeys.models import ApiKey
@@ -49,6 +51,36 @@ def test_a_key_that_is_made_can_be_used():
     assert run("make") != made
     with pytest.raises(CommandError):
         run("make", "not an id!")
+
+
+def test_a_text_of_any_length_comes_back_and_what_is_no_blob_is_undecryptable():
+    ring = Keyring.parse(KEYS["one"])
+    for text in ("", "a", "ul_" + "0" * 40):
+        key_id, blob = ring.encrypt(text, b"row")
+        assert ring.decrypt(key_id, blob, b"row") == text
+        for cut in range(len(blob)):
+            with pytest.raises(Undecryptable):
+                ring.decrypt(key_id, blob[:cut], b"row")
+    nonce = bytes(12)
+    foreign = b"\x01" + nonce + AESGCM(bytes(32)).encrypt(nonce, "Zoë".encode(), b"row")
+    with pytest.raises(Undecryptable):
+        ring.decrypt("one", foreign, b"row")
+
+
+def test_check_warns_of_an_encryption_key_that_has_encrypted_much(edda_key, capsys, settings):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        if not cursor.fetchone()[0]:
+            pytest.skip("the estimate can be set by a superuser of PostgreSQL only")
+
+    def warning(rows):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE pg_class SET reltuples = %s WHERE relname = 'apikeys_apikey'", [rows])
+        call_command("check", "--database", "default")
+        return "has encrypted" in capsys.readouterr().err
+
+    assert warning(2**31)
+    assert not warning(2**31 - 2**8)
 
 
 def test_a_key_goes_second_then_first_and_the_old_one_is_retired_only_when_it_holds_nothing(file, request):

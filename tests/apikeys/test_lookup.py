@@ -7,7 +7,7 @@ import tempfile
 import psycopg
 import pytest
 from django.core.cache import caches
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -91,10 +91,16 @@ def test_no_digest_breaks_it(django_db_blocker, digest):
         assert lookup.find(digest) is None
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("prepared", [True, False])
 def test_prepared_or_not_the_answer_is_the_same(edda_key, settings, prepared):
     settings.PREPARED_STATEMENTS = prepared
-    assert_same(edda_key)
+    connection.close()
+    for _ in range(2):
+        assert_same(edda_key)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = %s", [lookup._PREPARED])
+        assert cursor.fetchone() == (prepared,), "none of ours behind a proxy that gives each transaction another link"
 
 
 def test_the_plan_asks_indexes_only(edda, team, edda_key):
@@ -137,6 +143,14 @@ def test_a_mishap_between_two_requests_is_not_seen_by_the_second(edda_key, misha
     finally:
         if mishap is change_column:
             connection.cursor().execute(f"ALTER TABLE {ApiKey._meta.db_table} ALTER COLUMN name TYPE varchar(100)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mishap_within_a_transaction_ends_it(edda_key):
+    """What came before it in the transaction is lost: to go on as if it were not would be half a change."""
+    with pytest.raises(OperationalError), transaction.atomic():
+        end_backend()
+        lookup.find(digest_of(edda_key))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -16,7 +16,7 @@ from config.errors import NotAllowed, ServiceError
 from tests.conftest import CSRF, actor_of, make_key, make_user
 from workspaces import invitations, members, services
 from workspaces.access import Role
-from workspaces.models import Invitation, Membership, MembershipPeriod
+from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
 from workspaces.signals import team_ending
 
 ROUNDS = 6
@@ -260,6 +260,39 @@ def test_the_operator_revokes_keys_beside_the_deletion_of_their_team(in_new_team
             lambda: members.delete_team(team.actor("olga"), confirmation=team.slug),
         )
         assert results == ["done", "done"]
+
+
+def test_a_key_is_ended_by_whoever_comes_first_and_by_nobody_else(transactional_db, cast, edda_key):
+    """Whoever waits for the first sees what it did: by person, by the operator and with the team."""
+    ends = (
+        lambda: keys.revoke_as_operator(None, [edda_key.id]),
+        lambda: keys.revoke_key(actor_of(cast.olga, cast.team), edda_key.row),
+        lambda: members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme"),
+    )
+    with transaction.atomic():
+        keys.revoke_key(actor_of(cast.adam, cast.team), edda_key.row, reason="the first")
+        waiting = [threading.Thread(target=at_once, args=[end]) for end in ends]
+        for thread in waiting:
+            thread.start()
+        wait_until_blocked(len(ends))
+    for thread in waiting:
+        thread.join()
+    row = ApiKey.objects.get()
+    assert (row.revoked_by, row.revoke_reason) == (cast.adam, "the first")
+    assert [entry.user for entry in Activity.objects.filter(kind="key.revoked")] == [cast.adam]
+
+
+def wait_until_blocked(number):
+    """Until as many connections wait for a lock, or for ten seconds, whatever then comes of it."""
+    for _ in range(200):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same each time
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0] >= number:
+                return
+        time.sleep(0.05)
 
 
 # Invitations
