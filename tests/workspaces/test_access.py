@@ -1,13 +1,77 @@
-"""Members, invitations and the log through the API. Who may do what is in tests/security/test_roles.py."""
+"""The rights themselves, and members, invitations and the log through the API.
+
+Who may do what at which door is in tests/security/test_roles.py.
+"""
 
 import json
 
 import httpx
+import pytest
+from django.utils import timezone
 
-from tests.conftest import actor_of, assert_error, make_user
-from workspaces import invitations
-from workspaces.access import Role
-from workspaces.models import Membership
+from apikeys.authentication import authenticate_token
+from config.errors import NotAllowed
+from tests.conftest import actor_of, assert_error, make_key, make_user
+from workspaces import invitations, services
+from workspaces.access import Actor, Right, Role, SecondFactorRequired, Suspended
+from workspaces.models import Membership, Workspace
+
+# Who has it: people, keys (whose roles end at Editor, but that is not relied on), people of a workspace that is
+# suspended, people without the second factor that the team asks for. By the first letters of the roles.
+HAVE = {
+    Right.VIEW: ("VEAO", "VEAO", "", ""),
+    Right.OWN_ACCOUNT: ("VEAO", "", "VEAO", "VEAO"),
+    Right.LEAVE: ("VEAO", "", "", "VEAO"),
+    Right.USE_TEAMS: ("VEAO", "", "", ""),
+    Right.LIST_KEYS: ("EAO", "EAO", "", ""),
+    Right.EDIT: ("EAO", "EAO", "", ""),
+    Right.MANAGE_KEYS: ("EAO", "", "", ""),
+    Right.ROTATE_ITSELF: ("EAO", "EAO", "", ""),
+    Right.MANAGE_MEMBERS: ("AO", "", "", ""),
+    Right.MANAGE_TEAM: ("O", "", "", ""),
+}
+
+
+def refusal_of(actor, right):
+    try:
+        actor.require(right)
+    except NotAllowed as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("right", Right)
+def test_each_right_is_had_by_these_and_nobody_else(cast, edda_key, right):
+    people, keys, while_suspended, without_factor = HAVE[right]
+    free, suspended, strict = (Workspace.objects.get(pk=cast.team.pk) for _ in range(3))
+    suspended.suspended_at, strict.requires_second_factor = timezone.now(), True
+    for role in Role:
+        for key, workspace, who, reason in (
+            (None, free, people, NotAllowed),
+            (edda_key.row, free, keys, NotAllowed),
+            (edda_key.row, strict, keys, NotAllowed),
+            (None, suspended, while_suspended, Suspended),
+            (edda_key.row, suspended, "", NotAllowed if right is Right.OWN_ACCOUNT else Suspended),
+            (None, strict, without_factor, SecondFactorRequired),
+        ):
+            actor = Actor(cast.edda, workspace, role, key=key)
+            has_it = role.label[0] in who
+            assert actor.can(right) == has_it, (role, key, workspace)
+            assert refusal_of(actor, right) is (None if has_it else reason), (role, key, workspace)
+
+
+def test_an_actor_becomes_what_the_database_says_and_a_key_never_more_than_an_editor(cast, edda_key):
+    olgas = make_key(actor_of(cast.olga, cast.team))
+    by_key = authenticate_token(str.__str__(olgas), "", "")
+    for actor, role in ((actor_of(cast.olga, cast.team), Role.OWNER), (by_key, Role.EDITOR)):
+        actor.require_still(Right.EDIT)
+        assert actor.role is role
+    before = actor_of(cast.edda, cast.team)
+    services.suspend(None, cast.team, reason="unpaid")
+    with pytest.raises(Suspended, match=r"^This workspace is suspended: unpaid$"):
+        before.require_still(Right.VIEW)
+    cast.team.suspended_reason = ""
+    assert str(Suspended(cast.team)) == "This workspace is suspended"
 
 
 def test_members_are_listed_with_roles_and_keys_in_constant_queries(
