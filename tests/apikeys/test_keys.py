@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apikeys import services, tokens
@@ -131,6 +132,20 @@ def test_lists_can_be_searched_and_cut(call, edda, team):
     assert call(edda, "GET /api/api-keys?offset=50").json() == {"keys": [], "total": 5}
     assert_error(call(edda, "GET /api/api-keys?limit=0"), 400)
     assert_error(call(edda, "GET /api/api-keys?search=%00"), 400)
+
+
+def test_a_key_is_found_by_its_whole_value_which_goes_into_no_statement(edda, team):
+    keys = [make_key(actor_of(edda, team)) for _ in range(3)]
+    for key in keys:
+        with CaptureQueriesContext(connection) as queries:
+            assert [found.pk for found in ApiKey.objects.named(f"{key[:]}")] == [key.id]
+        assert not tokens.contains_token(str(queries.captured_queries))
+
+
+def test_keys_made_at_the_same_moment_have_an_order(edda, team):
+    ids = [make_key(actor_of(edda, team)).id for _ in range(20)]
+    ApiKey.objects.update(created_at=timezone.now())
+    assert [key.pk for key in ApiKey.objects.newest_first()] == sorted(ids, reverse=True)
 
 
 def test_seeing_a_value_is_remembered_at_most_once_an_hour(call, edda, adam, edda_key):
@@ -360,10 +375,26 @@ def test_a_successor_can_be_rotated_in_its_turn(call, edda, edda_key):
     assert third["keyId"] != second["keyId"]
 
 
-def test_a_key_older_than_90_days_says_so(edda_key):
+def test_a_key_older_than_90_days_says_so_until_it_is_rotated(edda_key):
     assert not edda_key.row.is_due_for_rotation
-    edda_key.row.created_at = timezone.now() - timedelta(days=91)
+    edda_key.row.created_at = timezone.now() - timedelta(days=89, hours=23)
+    assert not edda_key.row.is_due_for_rotation
+    edda_key.row.created_at = timezone.now() - timedelta(days=90, seconds=1)
     assert edda_key.row.is_due_for_rotation
+    edda_key.row.rotated_at = timezone.now()
+    assert not edda_key.row.is_due_for_rotation
+
+
+def test_a_key_is_active_until_its_end_or_the_moment_of_a_scheduled_one(edda_key):
+    now, row = timezone.now(), edda_key.row
+    assert row.is_active()
+    for seconds, is_active in ((-1, False), (0, False), (1, True)):
+        row.revokes_at = now + timedelta(seconds=seconds)
+        assert row.is_active(now) == is_active
+    row.revokes_at = now + timedelta(hours=1)
+    assert (row.is_active(), row.is_active(now + timedelta(hours=2))) == (True, False)
+    row.revoked_at = now
+    assert not row.is_active(now)
 
 
 # Forms that are sent twice, and values that cannot be opened
