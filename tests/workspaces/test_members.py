@@ -11,6 +11,7 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 from django.db.utils import IntegrityError
+from django.utils import timezone
 
 from apikeys import services as keys
 from apikeys.models import ApiKey
@@ -18,6 +19,7 @@ from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
 from tests.conftest import actor_of, assert_error, make_key, make_user, member
 from workspaces import invitations, members, services
 from workspaces.access import Right, Role
+from workspaces.links import link_of
 from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
 
 SUMMARY = "GET /api/account/summary"
@@ -351,6 +353,27 @@ def test_a_new_link_kills_the_old_one(cast):
     with pytest.raises(NotFound):
         invitations.accept(cast.stan, second[:-1])
     invitations.accept(cast.stan, second)
+
+
+def test_the_log_says_what_became_of_an_invitation_and_a_new_link_is_its_senders(cast):
+    invitation, _ = invite(cast)
+    Invitation.objects.update(expires_at=Now() + timedelta(minutes=1))
+    again, token = invitations.resend(actor_of(cast.adam, cast.team), invitation.pk)
+    assert again.expires_at - timezone.now() > timedelta(days=13, hours=23)
+    assert (again.invited_by, again.token_digest) == (cast.adam, link_of(token).digest)
+    invitations.accept(cast.stan, token, address="192.0.2.1", client="a browser", session="a1b2c3d4")
+    other, _ = invite(cast, role=V, email="other@example.org")
+    invitations.cancel(actor_of(cast.adam, cast.team), other.pk)
+    entries = Activity.objects.filter(workspace=cast.team).exclude(kind="team.created").order_by("pk")
+    assert [(entry.user.username, entry.kind, entry.target_id, entry.details) for entry in entries] == [
+        ("olga", "invitation.sent", str(invitation.pk), {"role": "Editor"}),
+        ("adam", "invitation.resent", str(invitation.pk), {}),
+        ("stan", "member.joined", str(cast.stan.pk), {"role": "Editor", "email": "new@example.org"}),
+        ("olga", "invitation.sent", str(other.pk), {"role": "Viewer"}),
+        ("adam", "invitation.cancelled", str(other.pk), {}),
+    ]
+    joined = entries[2]
+    assert (joined.address, joined.client, joined.session) == ("192.0.2.1", "a browser", "a1b2c3d4")
 
 
 @pytest.mark.parametrize(
