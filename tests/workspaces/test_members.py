@@ -6,6 +6,7 @@ Races are in test_races.py.
 import contextlib
 import itertools
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import transaction
@@ -19,7 +20,7 @@ from config.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceError
 from tests.conftest import actor_of, assert_error, make_key, make_user, member
 from workspaces import invitations, members, services
 from workspaces.access import Right, Role
-from workspaces.links import link_of
+from workspaces.links import Link, link_of
 from workspaces.models import Activity, Invitation, Membership, MembershipPeriod
 
 SUMMARY = "GET /api/account/summary"
@@ -186,6 +187,14 @@ def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, ca
         )
     assert role_of(cast.team, cast.edda) == E
     assert call(edda_key, SUMMARY).status_code == 200
+
+
+def test_a_key_is_offered_to_other_editors_who_stay_the_owner_first(cast):
+    gone, emil = member(cast.team, "gone", A), member(cast.team, "emil", E)
+    type(gone).objects.filter(pk=gone.pk).update(is_active=False)
+    actor, leaving = actor_of(cast.adam, cast.team), Membership.objects.get(workspace=cast.team, user=cast.edda)
+    takers = [m.user for m in members.who_may_take_over(actor, leaving)]
+    assert takers == [cast.olga, cast.adam, emil]
 
 
 def test_who_may_not_manage_keys_cannot_make_theirs_write_again_on_the_way_out(call, browser, cast, vera_key):
@@ -458,6 +467,49 @@ def test_an_invitation_for_one_address_is_for_that_address(cast):
     type(cast.stan).objects.filter(pk=cast.stan.pk).update(email="NEW@example.org")
     cast.stan.refresh_from_db()
     invitations.accept(cast.stan, token)
+
+
+def test_one_invitation_is_used_and_the_others_stay_as_they_are(cast):
+    (_, used), (late, late_token), (open_one, open_token) = (invite(cast, email=f"{n}@example.org") for n in range(3))
+    Invitation.objects.filter(pk=late.pk).update(expires_at=Now())
+    actor = invitations.accept(cast.stan, used)
+    assert Membership.objects.get(workspace=cast.team, user=cast.stan).chosen_at is not None, "it is where they are now"
+    assert actor.workspace == cast.team
+    newcomer = make_user("newcomer")
+    with pytest.raises(Conflict, match="has expired"):
+        invitations.accept(newcomer, late_token)
+    assert [i.pk for i in invitations.open_invitations(actor_of(cast.olga, cast.team))] == [open_one.pk]
+    invitations.accept(newcomer, open_token)
+
+
+def test_open_invitations_are_listed_newest_first_and_told_from_closed_and_invented_ones(cast):
+    made = [invite(cast, email=f"{n}@example.org") for n in range(4)]
+    invitations.cancel(actor_of(cast.olga, cast.team), made[1][0].pk)
+    listed = invitations.open_invitations(actor_of(cast.olga, cast.team))
+    assert [i.email for i in listed] == ["3@example.org", "2@example.org", "0@example.org"]
+    links = [link_of(token) for _, token in made]
+    assert invitations.open_addresses([Link(uuid4(), bytes(32)), *links]) == [
+        "0@example.org",
+        "2@example.org",
+        "3@example.org",
+    ]
+
+
+def test_an_invitation_into_another_team_is_not_a_newer_one_into_this(cast):
+    invitation, token = invite(cast)
+    invitations.cancel(actor_of(cast.olga, cast.team), invitation.pk)
+    other = services.create_team(actor_of(cast.stan), slug="other", name="Other")
+    invitations.invite(actor_of(cast.stan, other), email=invitation.email, role=E, only_this_address=False)
+    with pytest.raises(Conflict, match=r"was cancelled$"):
+        invitations.look_up(token)
+
+
+@pytest.mark.parametrize("act", [invitations.cancel, invitations.resend])
+def test_who_was_an_admin_a_moment_ago_changes_no_invitation(cast, act):
+    before, (invitation, _) = actor_of(cast.adam, cast.team), invite(cast)
+    members.change_role(actor_of(cast.olga, cast.team), cast.adam.pk, E)
+    with pytest.raises(NotAllowed):
+        act(before, invitation.pk)
 
 
 def test_inviting_again_replaces_the_open_invitation(cast):

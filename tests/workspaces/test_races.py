@@ -50,6 +50,34 @@ def at_once(*acts):
     return results
 
 
+def meanwhile(first, *others):
+    """Do `first` and commit it only when all others, started after it, wait for it; what each of these came to."""
+    results = []
+    threads = [threading.Thread(target=lambda act=act: results.append((act, at_once(act)[0]))) for act in others]
+    with transaction.atomic():
+        first()
+        for thread in threads:
+            thread.start()
+        wait_until_blocked(len(threads))
+    for thread in threads:
+        thread.join()
+    assert len(results) == len(others)
+    return [result for act in others for other, result in results if other is act]
+
+
+def wait_until_blocked(number):
+    """Until as many connections wait for a lock, or for ten seconds, whatever then comes of it."""
+    for _ in range(200):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same each time
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0] >= number:
+                return
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def in_new_teams(transactional_db):
     """Runs the decorated race in several new teams, one after the other, and looks at each afterwards."""
@@ -264,35 +292,16 @@ def test_the_operator_revokes_keys_beside_the_deletion_of_their_team(in_new_team
 
 def test_a_key_is_ended_by_whoever_comes_first_and_by_nobody_else(transactional_db, cast, edda_key):
     """Whoever waits for the first sees what it did: by person, by the operator and with the team."""
-    ends = (
+    results = meanwhile(
+        lambda: keys.revoke_key(actor_of(cast.adam, cast.team), edda_key.row, reason="the first"),
         lambda: keys.revoke_as_operator(None, [edda_key.id]),
         lambda: keys.revoke_key(actor_of(cast.olga, cast.team), edda_key.row),
         lambda: members.delete_team(actor_of(cast.olga, cast.team), confirmation="acme"),
     )
-    with transaction.atomic():
-        keys.revoke_key(actor_of(cast.adam, cast.team), edda_key.row, reason="the first")
-        waiting = [threading.Thread(target=at_once, args=[end]) for end in ends]
-        for thread in waiting:
-            thread.start()
-        wait_until_blocked(len(ends))
-    for thread in waiting:
-        thread.join()
+    assert results == ["done"] * 3
     row = ApiKey.objects.get()
     assert (row.revoked_by, row.revoke_reason) == (cast.adam, "the first")
     assert [entry.user for entry in Activity.objects.filter(kind="key.revoked")] == [cast.adam]
-
-
-def wait_until_blocked(number):
-    """Until as many connections wait for a lock, or for ten seconds, whatever then comes of it."""
-    for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same each time
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            if cursor.fetchone()[0] >= number:
-                return
-        time.sleep(0.05)
 
 
 # Invitations
@@ -332,6 +341,40 @@ def test_an_invitation_is_accepted_or_cancelled_or_renewed_without_a_deadlock(in
         assert has_joined == (results[0] == "done") == (invitation.accepted_at is not None)
         assert (results[1] == "done") == (invitation.cancelled_at is not None)
         assert results.count("done") == 1 or results == ["NotOpen", "done", "done"]  # renewed, then cancelled
+
+
+def test_an_invitation_that_is_cancelled_is_not_accepted_and_the_other_way_round(transactional_db, cast):
+    """By somebody who did not send it: they and who accepts it meet at the invitation only."""
+    olga, options = actor_of(cast.olga, cast.team), {"role": E, "only_this_address": False}
+    one, token = invitations.invite(actor_of(cast.adam, cast.team), email="one@example.org", **options)
+    other, other_token = invitations.invite(actor_of(cast.adam, cast.team), email="other@example.org", **options)
+    results = meanwhile(
+        lambda: invitations.cancel(olga, one.pk),
+        lambda: invitations.accept(cast.stan, token),
+        lambda: invitations.resend(actor_of(cast.adam, cast.team), one.pk),
+    )
+    assert results == ["NotOpen", "NotFound"]
+    results = meanwhile(
+        lambda: invitations.accept(cast.stan, other_token),
+        lambda: invitations.cancel(olga, other.pk),
+        lambda: invitations.resend(olga, other.pk),
+    )
+    assert results == ["NotFound"] * 2
+    one.refresh_from_db()
+    other.refresh_from_db()
+    assert (one.accepted_at, other.cancelled_at) == (None, None)
+
+
+def test_who_is_raised_meanwhile_does_not_use_up_an_invitation_to_less(transactional_db, cast):
+    options = {"email": "vera@example.org", "only_this_address": False}
+    invitation, token = invitations.invite(actor_of(cast.adam, cast.team), role=E, **options)
+    results = meanwhile(
+        lambda: members.change_role(actor_of(cast.olga, cast.team), cast.vera.pk, A),
+        lambda: invitations.accept(cast.vera, token),
+    )
+    assert results == ["Conflict"]
+    invitation.refresh_from_db()
+    assert invitation.accepted_at is None
 
 
 def test_of_two_who_invite_the_same_person_at_once_one_link_is_good(in_new_teams):
