@@ -190,11 +190,11 @@ def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, ca
 
 
 def test_a_key_is_offered_to_other_editors_who_stay_the_owner_first(cast):
-    gone, emil = member(cast.team, "gone", A), member(cast.team, "emil", E)
+    gone, emil, dora = member(cast.team, "gone", A), member(cast.team, "emil", E), member(cast.team, "dora", E)
     type(gone).objects.filter(pk=gone.pk).update(is_active=False)
     actor, leaving = actor_of(cast.adam, cast.team), Membership.objects.get(workspace=cast.team, user=cast.edda)
     takers = [m.user for m in members.who_may_take_over(actor, leaving)]
-    assert takers == [cast.olga, cast.adam, emil]
+    assert takers == [cast.olga, cast.adam, dora, emil]
 
 
 def test_who_may_not_manage_keys_cannot_make_theirs_write_again_on_the_way_out(call, browser, cast, vera_key):
@@ -337,6 +337,21 @@ def test_admins_invite_viewers_and_editors_the_owner_also_admins(cast, who, role
         with pytest.raises(NotAllowed):
             invitations.invite(actor, email="new@example.org", role=role, only_this_address=False)
         assert not Invitation.objects.exists()
+
+
+@pytest.mark.parametrize("email", ["", "nonsense", "a@b", "ul_" + "0" * 40 + "@example.org"])
+def test_what_is_no_address_or_has_a_key_in_it_is_not_invited(cast, email):
+    with pytest.raises(Invalid) as refused:
+        invite(cast, email=email)
+    assert set(refused.value.details) == {"email"}
+    assert not Invitation.objects.exists()
+
+
+def test_a_member_is_not_invited_again(cast):
+    type(cast.edda).objects.filter(pk=cast.edda.pk).update(email="Edda@example.org")
+    with pytest.raises(Conflict, match="a member already"):
+        invite(cast, email="edda@Example.org")
+    assert not Invitation.objects.exists()
 
 
 def invite(cast, role=E, who="olga", **options):
