@@ -16,8 +16,6 @@ from django_ratelimit.core import get_usage
 from config.address import client_address, network
 from config.errors import RateLimited
 
-HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit")
-
 
 def rate_limit(category: str) -> Callable:
     """Count each request to the decorated handler in `category`. Raises RateLimited when there were too many."""
@@ -43,8 +41,10 @@ def count(request: Any, category: str) -> dict[str, str]:
     Raises RateLimited with the same headers and `Retry-After` (whole seconds, at least 1).
     """
     rate = settings.RATE_LIMITS[category]
-    usage = get_usage(request, group=category, key=_identity, rate=rate, increment=True) if rate else None
-    if rate is None or usage is None:
+    if rate is None:
+        return {}
+    usage = get_usage(request, group=category, key=_identity, rate=rate, increment=True)
+    if usage is None:  # the store of the counters is away
         return {}
     limit, window_seconds = rate
     # The package's window lasts until the end of the second that it names, so it is over one second later.

@@ -56,7 +56,7 @@ DOORS = ("workspaces/test_access", "security/test_roles", "apikeys/test_endpoint
 TEAMS = ("workspaces/test_members", "workspaces/test_invitations", "workspaces/test_races", "accounts/test_suspension")
 LOG = ("workspaces/test_activity", "workspaces/test_people")
 HEADERS = ("security/test_headers", "apikeys/test_leaks", "training/test_checkpoints")
-LIMITS = ("config/test_limits", "apikeys/test_lookup", "security/test_headers")
+LIMITS = ("config/test_limits", "apikeys/test_lookup", "security/test_headers", "apikeys/test_leaks")
 TARGETS = {
     "apikeys/tokens.py": (*KEYS, "apikeys/test_leaks", "security/test_forgery"),
     "apikeys/keyring.py": (*KEYS, "apikeys/test_commands", "security/test_forgery"),
@@ -68,7 +68,7 @@ TARGETS = {
     "workspaces/members.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
     "workspaces/invitations.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
     "config/api.py": (*DOORS, *LIMITS, *KEYS, "config/test_openapi"),
-    "config/ratelimit.py": (*LIMITS, *DOORS, *KEYS),
+    "config/ratelimit.py": (*LIMITS, *DOORS, *KEYS, "apikeys/test_usage", "config/test_openapi"),
     "config/rates.py": LIMITS,
     "config/ratelimit_cache.py": LIMITS,
 }

@@ -37,7 +37,7 @@ def who_may_take_over(actor: Actor, leaving: Membership) -> MembershipQuerySet:
 
 
 def may_manage(actor: Actor, role: int) -> bool:
-    """May the actor invite, change or remove somebody who is or becomes `role`? Nobody manages an Owner."""
+    """May the actor invite, change or remove somebody who is or becomes `role`? Nobody manages an Owner or an equal."""
     return role < Role.OWNER and actor.can(_right_over(role))
 
 
@@ -51,10 +51,10 @@ def change_role(actor: Actor, user_id: UUID, role: Role) -> None:
 
     Raises NotAllowed, NotFound for somebody who is no member, Conflict for the Owner, whose role is handed over.
     """
-    own, member, _ = _lock(actor, user_id)
+    _, member, _ = _lock(actor, user_id)
     if member.role == Role.OWNER or role == Role.OWNER:
         raise Conflict("The Owner's role cannot be changed; hand the team over instead")
-    if own.user_id == member.user_id or not (may_manage(actor, member.role) and may_manage(actor, role)):
+    if not (may_manage(actor, member.role) and may_manage(actor, role)):
         raise NotAllowed
     before = Role(member.role)
     if before == role:
@@ -75,18 +75,14 @@ def remove_member(actor: Actor, user_id: UUID, *, handovers: Mapping[UUID, UUID]
     there, does, and it needs the right to manage keys.
     """
     handovers = dict(handovers or {})
-    is_only_leaving = user_id == actor.user.pk and not handovers
-    right = Right.LEAVE if is_only_leaving else Right.VIEW
-    own, member, others = _lock(actor, user_id, *handovers.values(), right=right)
+    is_leaving = user_id == actor.user.pk
+    right = Right.LEAVE if is_leaving else Right.VIEW
+    _, member, others = _lock(actor, user_id, *handovers.values(), right=right)
     if member.role == Role.OWNER:
         raise Conflict("The Owner cannot leave; hand the team over or delete it")
-    is_leaving = own.user_id == member.user_id
-    if is_leaving:
-        if actor.key is not None:
-            raise NotAllowed
-    elif not may_manage(actor, member.role):
+    if not is_leaving and not may_manage(actor, member.role):
         raise NotAllowed
-    if handovers and is_leaving:
+    if handovers:
         actor.require(Right.MANAGE_KEYS)  # a Viewer's key only reads, and would write again under an Editor
     takers = _takers(member, handovers, others)
     _end_invitations(actor, member.user)

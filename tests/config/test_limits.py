@@ -11,18 +11,21 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import django_ratelimit.core
 import environ
 import httpx
 import pytest
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
+from apikeys import tokens
 from config import ratelimit_cache, rates
-from config.ratelimit import HEADERS, rate_limit
+from config.ratelimit import rate_limit
 from tests.conftest import assert_error
 from tests.live import Redis, Server, wait_for
 
 SUMMARY = "GET /api/account/summary"
+HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit")
 
 
 def hammer_from_processes(url, token, processes=4, each=250):
@@ -96,6 +99,25 @@ def test_too_fast_is_a_429_that_says_when_to_come_back(call, edda_key, settings)
     assert re.fullmatch("[1-9][0-9]*", answer["Retry-After"])
 
 
+def test_too_many_keys_that_are_none_are_a_429_that_names_no_key(call, edda_key, settings):
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {"failed": (1, 600)}
+    assert_error(call(tokens.new_token(), SUMMARY), 401)
+    answer = call(tokens.new_token(), SUMMARY)
+    assert_error(answer, 429, "Rate limit exceeded", "RATE_LIMITED")
+    assert answer.json()["details"] == {"category": "failed", "limit": 1, "window": 600}
+    assert call(edda_key, SUMMARY).status_code == 200, "a good key from the same address is not held up"
+
+
+@pytest.mark.parametrize("category", ["default", "failed"])
+def test_without_a_limit_nothing_is_counted_and_nothing_said(call, edda_key, settings, category):
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {category: None}
+    who, status = (edda_key, 200) if category == "default" else (tokens.new_token(), 401)
+    for _ in range(400):
+        answer = call(who, SUMMARY)
+        assert answer.status_code == status
+        assert not set(HEADERS) & set(answer.headers)
+
+
 def test_refusals_say_nothing_about_limits(call, edda_key, vera_key):
     for who, what, status in (
         (None, SUMMARY, 401),
@@ -154,22 +176,28 @@ def test_waiting_as_long_as_the_answer_says_is_always_enough(new_server):
     assert failures == []
 
 
-def test_the_last_second_of_a_window_is_not_reported_as_zero(call, edda_key, settings, monkeypatch):
-    settings.RATE_LIMITS = settings.RATE_LIMITS | {"default": (1, 7)}
-    import django_ratelimit.core
-
+@pytest.mark.parametrize("category", ["default", "failed"])
+def test_to_wait_is_neither_too_short_nor_too_long_in_any_second_of_a_window(
+    call, edda_key, settings, monkeypatch, category
+):
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {category: (1, 7)}
+    who, passed = (edda_key, 200) if category == "default" else (tokens.new_token(), 401)
     start = int(time.time())
+
+    def answer_at(seconds):
+        monkeypatch.setattr(django_ratelimit.core.time, "time", lambda: start + seconds)
+        return call(who, SUMMARY)
+
     waits = []
     for second in range(15):
-        monkeypatch.setattr(django_ratelimit.core.time, "time", lambda second=second: start + second + 0.9)
-        for _ in range(2):
-            answer = call(edda_key, SUMMARY)
-        waits.append(int(answer["Retry-After"]))
-        monkeypatch.setattr(django_ratelimit.core.time, "time", lambda second=second: start + second + 0.9 + waits[-1])
-        assert call(edda_key, SUMMARY).status_code == 200, "waiting that long was not enough"
+        assert answer_at(second + 0.9).status_code == passed
+        limited = answer_at(second + 0.9)
+        assert limited.status_code == 429
+        waits.append(int(limited["Retry-After"]))
+        assert answer_at(second + 0.9 + waits[-1] - 1).status_code == 429, "to wait a second less was enough"
+        assert answer_at(second + 0.9 + waits[-1]).status_code == passed, "waiting that long was not enough"
         caches["ratelimit"].clear()
-    assert min(waits) >= 1
-    assert max(waits) <= 7
+    assert (min(waits), max(waits)) == (1, 7)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +209,8 @@ def test_the_last_second_of_a_window_is_not_reported_as_zero(call, edda_key, set
         ("1/d", (1, 86400)),
         ("unlimited", None),
         ("7/min", (7, 60)),
+        (" Unlimited ", None),
+        (" 1 / m ", (1, 60)),
     ],
 )
 def test_rates_are_read_as_documented(text, rate):

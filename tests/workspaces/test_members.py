@@ -189,6 +189,23 @@ def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, ca
     assert call(edda_key, SUMMARY).status_code == 200
 
 
+def test_the_owner_cannot_hand_the_team_to_themselves_nor_to_somebody_suspended(cast):
+    invite(cast, role=A)
+    type(cast.vera).objects.filter(pk=cast.vera.pk).update(is_active=False)
+    for taker, sentence in ((cast.olga, "the Owner already"), (cast.vera, "account is suspended")):
+        with pytest.raises(Conflict, match=sentence):
+            members.transfer_ownership(actor_of(cast.olga, cast.team), taker.pk, confirmation="acme")
+    assert invitations.open_invitations(actor_of(cast.olga, cast.team)).count() == 1
+    assert [role_of(cast.team, one) for one in (cast.olga, cast.vera)] == [O, V]
+
+
+def test_the_operators_choice_of_an_owner_says_where_it_came_from(cast):
+    membership = Membership.objects.get(workspace=cast.team, user=cast.edda)
+    members.appoint_owner(cast.stan, membership, address="192.0.2.1", client="a browser")
+    entry = Activity.objects.get(kind="team.handed_over")
+    assert (entry.user, entry.address, entry.client) == (cast.stan, "192.0.2.1", "a browser")
+
+
 def test_a_key_is_offered_to_other_editors_who_stay_the_owner_first(cast):
     gone, emil, dora = member(cast.team, "gone", A), member(cast.team, "emil", E), member(cast.team, "dora", E)
     type(gone).objects.filter(pk=gone.pk).update(is_active=False)
@@ -453,8 +470,17 @@ def test_invitations_end_for_good_with_the_right_of_their_sender(call, cast, how
     """They leave the list, the log says so, and who gets the right back does not get them back."""
     (dead, token), (open_one, _) = invite(cast, who="adam", role=V), invite(cast, email="other@example.org")
     owner = actor_of(cast.olga, cast.team)
+    used, used_token = invite(cast, who="adam", role=V, email="used@example.org")
+    invitations.accept(make_user("newcomer"), used_token)
+    other = services.create_team(actor_of(cast.adam), slug="other", name="Other")
+    elsewhere, _ = invitations.invite(
+        actor_of(cast.adam, other), email="new@example.org", role=V, only_this_address=False
+    )
     ENDS[how](cast, owner)
     assert [i["id"] for i in call(cast.olga, "GET /api/members").json()["invites"]] == [str(open_one.pk)]
+    assert [i.pk for i in invitations.open_invitations(actor_of(cast.adam, other))] == [elsewhere.pk]
+    used.refresh_from_db()
+    assert used.cancelled_at is None
     [entry] = Activity.objects.filter(kind="invitation.cancelled")
     assert (entry.target_id, entry.details) == (str(dead.pk), {"reason": "its sender may no longer invite"})
     with pytest.raises(Conflict, match="may no longer invite"):
@@ -471,6 +497,7 @@ def test_a_former_owners_invitations_go_on_where_an_admin_could_send_them(cast):
     members.transfer_ownership(actor_of(cast.olga, cast.team), cast.adam.pk, confirmation="acme")
     with pytest.raises(Conflict, match="may no longer invite"):
         invitations.accept(cast.stan, for_admin)
+    assert set(Invitation.objects.exclude(cancelled_at=None).values_list("role", flat=True)) == {A}, "for good"
     members.change_role(actor_of(cast.adam, cast.team), cast.edda.pk, A)  # somebody else's role changes none of them
     assert invitations.accept(cast.stan, for_editor).role == E
 
@@ -517,6 +544,14 @@ def test_an_invitation_into_another_team_is_not_a_newer_one_into_this(cast):
     invitations.invite(actor_of(cast.stan, other), email=invitation.email, role=E, only_this_address=False)
     with pytest.raises(Conflict, match=r"was cancelled$"):
         invitations.look_up(token)
+
+
+@pytest.mark.parametrize("act", [invitations.cancel, invitations.resend])
+def test_an_invitation_for_an_admin_is_the_owners_alone(cast, act):
+    invitation, _ = invite(cast, role=A)
+    with pytest.raises(NotAllowed):
+        act(actor_of(cast.adam, cast.team), invitation.pk)
+    act(actor_of(cast.olga, cast.team), invitation.pk)
 
 
 @pytest.mark.parametrize("act", [invitations.cancel, invitations.resend])

@@ -365,6 +365,18 @@ def test_an_invitation_that_is_cancelled_is_not_accepted_and_the_other_way_round
     assert (one.accepted_at, other.cancelled_at) == (None, None)
 
 
+def test_an_invitation_that_somebody_else_makes_theirs_outlives_its_sender(transactional_db, cast):
+    options = {"email": "one@example.org", "role": E, "only_this_address": False}
+    invitation, _ = invitations.invite(actor_of(cast.adam, cast.team), **options)
+    results = meanwhile(
+        lambda: invitations.resend(actor_of(cast.olga, cast.team), invitation.pk),
+        lambda: members.remove_member(actor_of(cast.adam, cast.team), cast.adam.pk),
+    )
+    assert results == ["done"]
+    invitation.refresh_from_db()
+    assert (invitation.invited_by, invitation.cancelled_at) == (cast.olga, None)
+
+
 def test_who_is_raised_meanwhile_does_not_use_up_an_invitation_to_less(transactional_db, cast):
     options = {"email": "vera@example.org", "only_this_address": False}
     invitation, token = invitations.invite(actor_of(cast.adam, cast.team), role=E, **options)
