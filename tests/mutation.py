@@ -1,6 +1,6 @@
 """Changes the code that guards keys in small ways, one at a time, and asks whether a test notices.
 
-    python -m tests.mutation [--list] [--survivors | --fresh] [--wide] [file or part of a mutant's name ...]
+    python -m tests.mutation [--list] [--survivors | --fresh] [file or part of a mutant's name ...]
 
 Each change is a mutant. One inside a function, or in a table that only functions of its module look into, is made in a
 fork of a process that has collected the tests. Any other, and what runs on import, is made in the file, and a process
@@ -43,7 +43,7 @@ OURS = ("config", "accounts", "workspaces", "apikeys", "training")
 OUTPUT = os.dup(1)  # that of the children goes into a file
 DOCUMENT = ROOT / "docs" / "mutation-testing.md"
 LIVE = {"server", "new_server", "mailing"}  # fixtures that start servers, which are too slow for this
-BUDGET_SECONDS = 40  # of CPU for the tests of one mutant; `--wide` has no limit
+BUDGET_SECONDS = 40  # of CPU for the tests of one mutant; `--survivors` has no limit
 
 NOT_STARTED = 100  # and the exit status of pytest
 BROKEN = 70  # the exit status of a child in which this program failed, not a test
@@ -666,9 +666,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutation")
     parser.add_argument("wanted", nargs="*", help="files, or parts of mutants' names; all without")
     parser.add_argument("--list", action="store_true", help="name the mutants and try none")
-    parser.add_argument("--survivors", action="store_true", help="try again what survived, too")
+    parser.add_argument("--survivors", action="store_true", help="try what survived again, too, with all tests")
     parser.add_argument("--fresh", action="store_true", help="try everything again")
-    parser.add_argument("--wide", action="store_true", help="try with the tests of all files")
     options = parser.parse_args()
     mutants = [mutant for file in TARGETS for mutant in mutants_of(file)]
     mutants = [m for m in mutants if not options.wanted or any(part in m.name for part in options.wanted)]
@@ -689,8 +688,8 @@ def main() -> int:
         known = {key: verdict for key, verdict in known.items() if not verdict.startswith("survived")}
     for file in TARGETS:
         if to_try := [m for m in mutants if m.file == file and state_of(m) not in known]:
-            files = all_test_files(TARGETS if options.wide else [file])
-            try_all(file, to_try, files, float("inf") if options.wide else BUDGET_SECONDS)
+            budget = float("inf") if options.survivors else BUDGET_SECONDS
+            try_all(file, to_try, all_test_files([file]), budget)
     return report(mutants, known_results())
 
 
