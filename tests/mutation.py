@@ -67,7 +67,7 @@ TARGETS = {
     "workspaces/access.py": (*DOORS, *TEAMS, *KEYS),
     "workspaces/members.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
     "workspaces/invitations.py": (*TEAMS, *DOORS, "workspaces/test_tabs", "workspaces/test_admin"),
-    "config/api.py": (*DOORS, *LIMITS, *KEYS, "config/test_openapi"),
+    "config/api.py": ("config/test_api", *DOORS, *LIMITS, *KEYS, "apikeys/test_usage", "config/test_openapi"),
     "config/ratelimit.py": (*LIMITS, *DOORS, *KEYS, "apikeys/test_usage", "config/test_openapi"),
     "config/rates.py": LIMITS,
     "config/ratelimit_cache.py": LIMITS,

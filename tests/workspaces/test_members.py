@@ -199,6 +199,13 @@ def test_the_owner_cannot_hand_the_team_to_themselves_nor_to_somebody_suspended(
     assert [role_of(cast.team, one) for one in (cast.olga, cast.vera)] == [O, V]
 
 
+def test_who_has_left_meanwhile_is_not_made_owner(cast):
+    membership = Membership.objects.get(workspace=cast.team, user=cast.edda)
+    members.remove_member(actor_of(cast.edda, cast.team), cast.edda.pk)
+    with pytest.raises(NotFound):
+        members.appoint_owner(None, membership)
+
+
 def test_the_operators_choice_of_an_owner_says_where_it_came_from(cast):
     membership = Membership.objects.get(workspace=cast.team, user=cast.edda)
     members.appoint_owner(cast.stan, membership, address="192.0.2.1", client="a browser")
