@@ -379,7 +379,8 @@ class Trial:
 
         renew_database()
         conftest._operations()
-        if self.mutants and run(session.items[:2]) != 0:  # so that what happens at first use has happened
+        is_as_it_was = any(mutant.is_in_place for mutant in self.mutants)
+        if self.mutants and run(session.items[:2]) and is_as_it_was:  # so that what happens at first use has happened
             raise RuntimeError(f"{killer()} fails with the code as it is")
         connections.close_all()
         items = {item.nodeid: item for item in session.items}

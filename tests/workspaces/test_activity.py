@@ -161,13 +161,13 @@ def test_each_key_that_goes_with_its_team_is_in_the_log(cast, edda_key):
 @pytest.mark.django_db(transaction=True)
 def test_a_key_that_ends_by_itself_after_its_rotation_is_in_the_log_once(browser, call, cast, edda_key):
     assert call(edda_key, "POST /api/api-keys/current/rotate", {"grace": "1h"}).status_code == 200
-    end = timezone.now().replace(microsecond=0) - timedelta(minutes=5)
+    end = timezone.now().replace(microsecond=250_000) - timedelta(minutes=5)
     ApiKey.objects.filter(pk=edda_key.id).update(revokes_at=end)
     assert keys.finish_due_revocations() == 1
     assert keys.finish_due_revocations() == 0
     [entry] = call(cast.olga, "GET /api/activity?kind=key.revoked").json()["activity"]
     assert (entry["targetId"], entry["person"], entry["via"]) == (str(edda_key.id), None, "server")
-    assert entry["details"] == {"reason": "rotated", "ended_at": end.isoformat()}
+    assert entry["details"] == {"reason": "rotated", "ended_at": end.isoformat(timespec="seconds")}
     assert ">the server</td>" in page_of(browser, cast.olga, kind="key.revoked").content.decode()
 
 

@@ -168,8 +168,8 @@ def test_a_key_that_cannot_be_decrypted_is_revoked_instead_of_handed_over(cast, 
 def test_only_a_live_key_of_the_workspace_is_handed_over(cast, edda_key, stan_key):
     actor = actor_of(cast.adam, cast.team)
     due, *live = (make_key(actor_of(cast.edda, cast.team)) for _ in range(5))
-    ApiKey.objects.filter(pk=due.id).update(revokes_at=Now())
     keys.revoke_key(actor, edda_key.row)
+    ApiKey.objects.filter(pk=due.id).update(revokes_at=Now())
     for key in (edda_key, stan_key, due):
         keys.hand_over_key(actor, key.row, cast.olga)
     assert not ApiKey.objects.filter(creator=cast.olga).exists()
