@@ -6,6 +6,7 @@ cache object of its own). When the store is away, `add` says False and `incr` ra
 that the package's fail-open setting expects.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -29,7 +30,7 @@ class Breaker:
     def __init__(self, store: str):
         self.store = store
         self.is_open = False
-        self._next_attempt = 0.0
+        self._next_attempt: float
         self._lock = threading.Lock()
 
     def allows(self) -> bool:
@@ -111,8 +112,7 @@ class RedisCounters(CountOnce, BaseCache):
                 location,
                 socket_timeout=SOCKET_SECONDS,
                 socket_connect_timeout=SOCKET_SECONDS,
-                retry=None,
-                max_connections=2**31,
+                max_connections=2**31,  # that it has ever made; none is given back
             )
             pool.breaker = Breaker("Redis")  # type: ignore[attr-defined]
         self.breaker = pool.breaker  # type: ignore[attr-defined]
@@ -122,14 +122,8 @@ class RedisCounters(CountOnce, BaseCache):
         command = self._pack(key, amount, int(seconds))
         try:
             return self._call(command)
-        except (redis.ConnectionError, OSError) as error:
-            self._connection.disconnect()
-            if isinstance(error, redis.TimeoutError | TimeoutError):
-                raise
-            return self._call(command)  # the connection was from before a restart; a new one may be fine
-        except redis.RedisError:
-            self._connection.disconnect()
-            raise
+        except redis.ConnectionError:  # it was from before a restart, say; the package has closed it and makes another
+            return self._call(command)
 
     def _call(self, command: bytes) -> int:
         self._connection.send_packed_command([command])
@@ -151,10 +145,8 @@ class DiskCounters(CountOnce, diskcache.DjangoCache):
     def __init__(self, location: str, params: dict[str, Any]):
         self._made_from = location, params
         self._cache: Any = None
-        try:
+        with contextlib.suppress(*AWAY):  # a folder that is damaged or in the way is tried again with each count
             super().__init__(location, params)
-        except AWAY as error:  # a folder that is damaged or in the way: no limits until it can be opened
-            self.breaker.failed(error)
 
     def _count(self, key: str, amount: int, seconds: float) -> int:
         if self._cache is None:

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -387,6 +389,28 @@ def test_connections_of_all_threads_to_one_redis_share_what_is_known_of_it(redis
     redis.stop()
     assert count(one, "a") is None
     assert not other.breaker.allows()
+
+
+def test_as_many_threads_as_there_are_count_each_on_a_connection_of_its_own(redis, clock):
+    all_counters = [ratelimit_cache.RedisCounters(redis.url, {}) for _ in range(150)]
+    assert [count(counters, "a") for counters in all_counters] == list(range(1, 151))
+
+
+def test_who_has_to_wait_for_the_counters_of_another_process_counts_all_the_same(tmp_path):
+    counters = ratelimit_cache.DiskCounters(str(tmp_path / "counters"), {})
+    count(counters, "known")
+    for key, expected in (("known", 2), ("new", 1)):
+        held = [sqlite3.connect(path, isolation_level=None) for path in tmp_path.glob("counters/*/cache.db")]
+        assert len(held) == 8
+        for link in held:
+            link.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor() as pool:
+            counted = pool.submit(count, counters, key)
+            time.sleep(0.3)
+            assert not counted.done()
+            for link in held:
+                link.close()
+            assert counted.result() == expected
 
 
 def test_a_folder_of_counters_that_is_in_the_way_is_opened_as_soon_as_it_can_be(tmp_path, clock, monkeypatch, caplog):
