@@ -335,6 +335,12 @@ class Recorder:
         self.tests: dict[str, dict] = {}
         self.unfit: set[str] = set()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        from tests import conftest
+
+        conftest._operations()  # imports all views, whose decorators no test runs
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: Any) -> Any:
         lines: dict[str, set[int]] = {str(TREE / file): set() for file in TARGETS}
