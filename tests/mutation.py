@@ -397,7 +397,7 @@ class Trial:
             if is_dirty:
                 renew_database()
             names, seconds = self.choose(mutant)
-            wanted = [items[name] for name in names]
+            wanted = [items[name] for name in names if name in items]  # a mutant may be in the name of a test
 
             def attempt(mutant: Mutant = mutant, wanted: list[Any] = wanted) -> int:
                 if mutant.is_in_place:
@@ -407,7 +407,7 @@ class Trial:
                 return run(wanted)
 
             code = in_child(attempt, 10 + 2 * seconds)
-            ran = {0: wanted, 1: [items[killer()]]}.get(code)
+            ran = wanted if code == 0 else [items[killer()]] if code == 1 else None
             is_dirty = ran is None or any("transactional_db" in item.fixturenames for item in ran)
             self.tell(mutant, code, len(wanted))
             killers |= {items[killer()]} if code == 1 and mutant.is_in_place else set()
