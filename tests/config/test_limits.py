@@ -1,9 +1,11 @@
 """Rate limits, exact under concurrency, on the counters of one machine and on Redis."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -370,6 +372,20 @@ def test_what_a_redis_answers_too_late_is_not_taken_for_the_answer_to_the_next_q
     clock.now += 2
     assert count(counters, "b") == 2
     assert outages(caplog)[0] == ("ERROR", "Rate limits are off: Redis does not answer (TimeoutError)")
+
+
+@pytest.mark.parametrize("takes_connections", [True, False])
+def test_a_redis_that_says_nothing_holds_a_request_up_for_less_than_the_package_would_wait(clock, takes_connections):
+    with socket.socket() as silent, contextlib.ExitStack() as waiting:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64 if takes_connections else 0)
+        for _ in range(0 if takes_connections else 8):  # as many as are let wait, and some
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(silent.getsockname())
+        counters = ratelimit_cache.RedisCounters(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", {})
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(count, counters, "a").result(timeout=4) is None
 
 
 def test_a_counter_that_redis_cannot_count_on_is_as_good_as_away(redis, clock, caplog):
