@@ -361,6 +361,18 @@ def test_a_redis_that_goes_and_comes_back_is_counted_on_again(redis, clock, capl
     assert len(outages(caplog)) == 2
 
 
+def test_while_the_counters_are_away_keys_are_told_from_what_is_none_as_ever(call, edda_key, redis, settings):
+    settings.CACHES = settings.CACHES | {
+        "ratelimit": {"BACKEND": "config.ratelimit_cache.RedisCounters", "LOCATION": redis.url}
+    }
+    assert "RateLimit" in call(edda_key, SUMMARY)
+    redis.stop()
+    for _ in range(2):
+        assert_error(call(tokens.new_token(), SUMMARY), 401, "Invalid API key")
+        answer = call(edda_key, SUMMARY)
+        assert (answer.status_code, "RateLimit" in answer) == (200, False)
+
+
 def test_what_a_redis_answers_too_late_is_not_taken_for_the_answer_to_the_next_question(redis, clock, caplog):
     counters = ratelimit_cache.RedisCounters(redis.url, {})
     assert [count(counters, key) for key in "aab"] == [1, 2, 1]
