@@ -179,6 +179,12 @@ def test_only_a_live_key_of_the_workspace_is_handed_over(cast, edda_key, stan_ke
         assert set(ApiKey.objects.filter(creator=cast.olga)) == {one.row for one in live[:number]}
 
 
+@pytest.mark.django_db(transaction=True)
+def test_handing_a_key_over_needs_no_transaction_around_it(cast, edda_key):
+    keys.hand_over_key(actor_of(cast.adam, cast.team), edda_key.row, cast.olga)
+    assert ApiKey.objects.get().creator == cast.olga
+
+
 @pytest.mark.parametrize("taker", ["vera", "stan", "edda"])
 def test_a_key_goes_only_to_another_editor_who_stays_or_nothing_happens(call, cast, edda_key, taker):
     with pytest.raises(Invalid):
