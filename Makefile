@@ -21,7 +21,7 @@ run: $(VENV)/.run ## install, and run the server on embedded defaults
 	@$(BIN)/python manage.py serve
 
 test: $(VENV)/.dev ## install, and run the whole suite, a file of tests at a time in each of up to four processes
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## style, types and what bandit finds
 	$(BIN)/ruff check .
