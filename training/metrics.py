@@ -141,7 +141,11 @@ def curves(run: Run, points: int = POINTS) -> dict[str, Any]:
             column.append(metrics.get(name))
     every = 1 + ((run.last_epoch or 0) - (run.first_epoch or 0)) // MOST_READINGS
     among = run.epochs.annotate(place=F("number") % every).filter(Q(place=0) | Q(number=run.last_epoch))
-    found = (*among.values_list("system", "at"), *run.samples.values_list("data", "at"))
+    # In their order already, as many may fall into one tenth of a second, and PostgreSQL's is any.
+    found = (
+        *among.order_by("number").values_list("system", "at"),
+        *run.samples.order_by("at", "pk").values_list("data", "at"),
+    )
     readings = [(seconds(start, at), flat(system)) for system, at in found if system]
     names = sorted(columns, key=rank)[:MOST_CURVES]
     system = list(by_name(readings).items())[:MOST_CURVES]

@@ -99,6 +99,7 @@ def test_a_rotation_takes_four_steps(person, site):
     old = create(page, "pipeline")
     site.get(old)
     page.get_by_role("link", name="Rotate").click()
+    page.get_by_label("when I revoke it myself").wait_for()
     me.assert_accessible()
     page.get_by_label("when I revoke it myself").check()
     page.get_by_role("button", name="Create the new key").click()
