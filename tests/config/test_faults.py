@@ -128,6 +128,10 @@ def test_requests_recover_from_a_restart_of_postgresql(new_server):
     assert_recovers(server, token)
     assert page.http.get("/settings?tab=api-keys").status_code == 200
 
+    assert server.stop() == 0
+    left = server.data_dir / "pg" / "postmaster.pid"
+    assert not left.exists(), "the one that a worker has started ends with the server"
+
 
 def end_quickly(server):
     os.kill(postmaster(server), signal.SIGINT)
